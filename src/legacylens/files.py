@@ -1,0 +1,125 @@
+"""Files that are either whole or not there: write to a temporary name, then rename."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from legacylens.errors import FileProblem
+
+TEMPORARY_MARK = ".part-"
+"""What a name contains while its file is being written; such leftovers are never read."""
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path in the same folder; rename it to ``path`` if the block succeeds, remove it if not."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays at the end, because writers such as astropy choose the format (and compression) by it.
+    temporary = path.with_name(f"{TEMPORARY_MARK}{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no place in a JSON document")
+
+
+def to_json(value: Any) -> str:
+    """Return ``value`` as JSON text; NumPy scalars, arrays and paths are understood, NaN is refused."""
+    return json.dumps(value, indent=2, default=_plain, allow_nan=False) + "\n"
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a JSON file atomically."""
+    write_text(path, to_json(value))
+
+
+def write_parquet(path: str | Path, frame: pd.DataFrame, *, units: dict[str, str] | None = None) -> None:
+    """Write a table as Parquet, atomically, with the unit of each column in its field metadata."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    if units:
+        fields = [
+            field.with_metadata({b"unit": units[field.name].encode()}) if field.name in units else field
+            for field in table.schema
+        ]
+        table = table.cast(pa.schema(fields, metadata=table.schema.metadata))
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_parquet(path: str | Path, *, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a Parquet table; an absent or broken file is named.
+
+    Raises
+    ------
+    FileProblem
+        If there is no such file, or it is not whole Parquet, or lacks a column.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileProblem(path, "no such table", "Run the step that writes it, or give another path.", reason="missing")
+    try:
+        return pd.DataFrame(pq.read_table(path, columns=columns, partitioning=None).to_pandas())
+    except (pa.ArrowException, OSError) as error:
+        raise FileProblem(
+            path,
+            f"not a readable Parquet table ({error})",
+            "Write it again; it may be truncated.",
+            reason="truncated",
+        ) from error
+
+
+def sha256_of_file(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as handle:
+        while block := handle.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_of_text(text: str) -> str:
+    """Return the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def remove_leftovers(folder: str | Path) -> int:
+    """Remove what an interrupted writer left in ``folder``; return how many entries that were."""
+    leftovers = list(Path(folder).glob(f"{TEMPORARY_MARK}*"))
+    for entry in leftovers:
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    return len(leftovers)

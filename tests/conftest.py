@@ -1,0 +1,23 @@
+"""What all tests share: profiles for Hypothesis, the real data beside the project, quiet numerics."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("dev", max_examples=25, deadline=None)
+settings.register_profile("ci", max_examples=60, deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+REAL_DATA = Path(os.environ.get("LEGACYLENS_REAL_DATA", Path(__file__).parents[2] / "shared" / "real"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real survey files; the test skips where it is absent."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"no real survey files at {REAL_DATA} (set LEGACYLENS_REAL_DATA)")
+    return REAL_DATA
