@@ -1,0 +1,1 @@
+"""The command line: `main` (the app), `output` (tables and JSON), and one thin module for each verb."""
