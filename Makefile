@@ -1,0 +1,30 @@
+# legacylens: install, quickstart, test. Only Python 3.11+, git and make are needed to start.
+#   make quickstart              the whole way on a mock sky, then look at quickstart/report.html
+#   make quickstart SIZE=tiny    the same on the smallest sky
+#   make test                    all tests
+PYTHON ?= python3
+SIZE ?= small
+WORKERS ?= 2
+BIN := .venv/bin
+
+.PHONY: install quickstart test contracts clean
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt tools/install.sh
+	PYTHON=$(PYTHON) tools/install.sh
+	@touch $@
+
+quickstart: install
+	$(BIN)/legacylens quickstart --size $(SIZE) --out quickstart/$(SIZE) --workers $(WORKERS)
+
+test: install
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --durations 15
+
+contracts: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf quickstart .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
