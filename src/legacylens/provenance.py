@@ -22,17 +22,26 @@ from legacylens.errors import FileProblem
 from legacylens.files import sha256_of_file, write_json
 
 RECORD_NAME = "provenance.json"
+_SOURCE_SUFFIXES = {".py", ".html", ".toml", ".css"}
 _PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "astropy", "fitsio", "torch")
 
 
 @functools.cache
-def code_hash() -> str:
-    """Return a SHA-256 over the source files of the installed package."""
+def code_hash(parts: tuple[str, ...] | None = None) -> str:
+    """Return a SHA-256 over the source files of the installed package.
+
+    Parameters
+    ----------
+    parts
+        Only these parts (folders) and the modules that all parts stand on; None: everything.
+    """
     root = Path(legacylens.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*")):
-        if path.suffix in {".py", ".html", ".toml", ".css"}:
-            digest.update(path.relative_to(root).as_posix().encode())
+        place = path.relative_to(root)
+        belongs = parts is None or len(place.parts) == 1 or place.parts[0] in parts
+        if belongs and path.suffix in _SOURCE_SUFFIXES:
+            digest.update(place.as_posix().encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -1,0 +1,1 @@
+"""The whole way from one configuration: `engine` (what to run again and what not), `steps` (the steps themselves)."""
