@@ -1,0 +1,121 @@
+"""The networks: their published sizes, their symmetry, and that each can learn."""
+
+import pytest
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from legacylens.errors import InputError
+from legacylens.models.bottleneck import Bottleneck
+from legacylens.models.compact import ORDER, CompactNet, left_division_table, transform
+from legacylens.models.registry import NETWORKS, build_network, count_parameters, network_spec
+from legacylens.models.shielded import ShieldedResNet
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_parameter_count(name: str) -> None:
+    assert count_parameters(build_network(name)) == NETWORKS[name].parameters
+
+
+def test_shielded_has_the_published_number_and_the_parts_of_the_reconstruction() -> None:
+    network = ShieldedResNet()
+    assert count_parameters(network) == 194_433
+    assert count_parameters(network.stem) == 4_800
+    groups = [count_parameters(part) for part in network.groups]
+    assert groups == [11_552, 1_088] + [42_112, 2_112] * 4
+    assert count_parameters(network.normalize) + count_parameters(network.head) == 97
+
+
+def test_shielded_halves_four_times_and_ends_with_32_channels() -> None:
+    network = ShieldedResNet().eval()
+    with torch.no_grad():
+        maps = network.groups(network.stem(torch.zeros(1, 3, 101, 101)))
+    assert maps.shape == (1, 32, 7, 7)
+
+
+def test_bottleneck_shortcut_is_the_raw_input_unless_projected() -> None:
+    block = Bottleneck(8, 4, 8).eval()
+    torch.nn.init.zeros_(block.expand.weight)
+    torch.nn.init.zeros_(block.expand.bias)
+    x = torch.randn(2, 8, 5, 5, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert torch.equal(block(x), x)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_one_logit_per_object_and_features(name: str) -> None:
+    network = build_network(name).eval()
+    x = torch.randn(2, 3, 101, 101, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        features = network.features(x)
+        logits = network(x)
+        assert logits.shape == (2,)
+        torch.testing.assert_close(network.head(features).squeeze(1), logits)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_same_seed_same_weights_and_the_global_generator_is_left_alone(name: str) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, second, other = (build_network(name, seed=seed).state_dict() for seed in (1, 1, 2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+def test_division_table_is_a_latin_square() -> None:
+    table = left_division_table()
+    every = torch.arange(ORDER)
+    assert torch.equal(table.sort(dim=0).values, every[:, None].expand(ORDER, ORDER))
+    assert torch.equal(table.sort(dim=1).values, every.expand(ORDER, ORDER))
+    assert torch.equal(table[0], every)  # the identity comes first
+
+
+@pytest.mark.parametrize("element", range(ORDER))
+def test_compact_is_invariant_under_the_symmetries_of_the_square(element: int) -> None:
+    network = CompactNet()
+    x = torch.randn(3, 3, 101, 101, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        network(x)  # batch statistics other than 0 and 1
+        network.eval()
+        # float32 rounding of sums in another order; a network without the symmetry differs by 0.1 and more.
+        torch.testing.assert_close(network(transform(x, element)), network(x), atol=2e-5, rtol=0.0)
+
+
+def test_a_network_without_the_symmetry_is_not_invariant() -> None:
+    """The positive control of the test above."""
+    network = ShieldedResNet()
+    x = torch.randn(3, 3, 101, 101, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        assert (network(transform(x, 1)) - network(x)).abs().max() > 1e-3
+
+
+def test_compact_sees_handedness_free_structure_only() -> None:
+    """Gradients reach every filter, so no orientation is cut off."""
+    network = CompactNet()
+    network(torch.randn(2, 3, 101, 101, generator=torch.Generator().manual_seed(4))).sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_one_batch_is_overfitted(name: str) -> None:
+    network = build_network(name, seed=3).train()
+    generator = torch.Generator().manual_seed(6)
+    x = torch.randn(8, 3, 101, 101, generator=generator)
+    y = (torch.arange(8) % 2).float()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
+    loss = torch.tensor(1.0)
+    for _ in range(80):
+        loss = binary_cross_entropy_with_logits(network(x), y)
+        if loss.item() < 0.01:
+            break
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.01
+
+
+def test_unknown_network_is_named_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match="no network is called 'resnet'; choose one of compact, shielded"):
+        network_spec("resnet")
