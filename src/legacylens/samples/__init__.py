@@ -1,0 +1,1 @@
+"""Which objects a network learns from and is judged on: `config`, `labels`, `split`, `draw`, `build`."""

@@ -1,0 +1,268 @@
+"""A sample: every parent object with its label, its split and the reason for both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from legacylens.errors import FileProblem, InputError
+from legacylens.files import read_parquet, write_json, write_parquet
+from legacylens.provenance import write_provenance
+from legacylens.samples.config import GUARD, SPLITS, SampleConfig
+from legacylens.samples.draw import draw_matched, strata
+from legacylens.samples.labels import (
+    LENS,
+    NON_LENS,
+    REASON_DUPLICATE,
+    REASON_NOT_DRAWN,
+    UNUSED,
+    label_objects,
+    near_duplicates,
+)
+from legacylens.samples.split import split_objects
+
+SAMPLE_NAME = "sample.parquet"
+SUMMARY_NAME = "sample.json"
+
+COLUMNS = (
+    "source_id",
+    "ra",
+    "dec",
+    "brickname",
+    "type",
+    "nobs_z",
+    "label",
+    "reason",
+    "split",
+    "grade",
+    "system_id",
+    "lens_separation_arcsec",
+    "cell",
+    "group",
+    "stratum",
+)
+"""Columns of a sample, in order."""
+
+UNITS = {"ra": "deg", "dec": "deg", "lens_separation_arcsec": "arcsec"}
+
+_NEEDED = ("source_id", "ra", "dec", "brickname", "type", "nobs_z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A labeled and split sample with the numbers that describe it."""
+
+    frame: pd.DataFrame
+    """One row for each parent object, columns `COLUMNS`."""
+    summary: dict[str, Any]
+    """``hash``, ``counts`` (by split and label), ``reasons``, ``strata``, ``configuration``: JSON-compatible."""
+
+
+def sample_hash(frame: pd.DataFrame) -> str:
+    """Return a SHA-256 over (source_id, label, split) of every row: the same in any order of the rows."""
+    ordered = frame[["source_id", "label", "split"]].sort_values("source_id")
+    digest = hashlib.sha256()
+    for source_id, label, split in zip(ordered["source_id"], ordered["label"], ordered["split"], strict=True):
+        digest.update(f"{source_id}\t{label}\t{split}\n".encode())
+    return digest.hexdigest()
+
+
+def count_sample(frame: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Return the number of lenses, non-lenses and unused objects in each split."""
+    names = {"lenses": LENS, "non_lenses": NON_LENS, "unused": UNUSED}
+    return {
+        split: {
+            name: int(((frame["split"] == split) & (frame["label"] == label)).sum()) for name, label in names.items()
+        }
+        for split in (*SPLITS, GUARD)
+    }
+
+
+def build_sample(parent: pd.DataFrame, systems: pd.DataFrame, config: SampleConfig) -> Sample:
+    """Label, split and draw a sample from a parent table and the known systems.
+
+    Parameters
+    ----------
+    parent
+        Columns ``source_id``, ``ra``, ``dec`` [deg], ``brickname``, ``type``, ``nobs_z``; all went through one
+        selection function, so lenses and non-lenses are cut alike.
+    systems
+        Known systems: ``system_id``, ``ra``, ``dec`` [deg], ``grade``.
+    config
+        What a sample is made of.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, a ``source_id`` or a position is unusable, or a split has no lens or no non-lens.
+    """
+    _check_table(parent, _NEEDED, "the parent table", "source_id")
+    _check_table(systems, ("system_id", "ra", "dec", "grade"), "the table of known systems", "system_id")
+    # Sorted once: whatever order the rows come in, the sample is the same, row by row.
+    objects = parent.loc[:, list(_NEEDED)].sort_values("source_id", ignore_index=True)
+    objects["source_id"] = objects["source_id"].astype(str)
+
+    labels = label_objects(objects, systems, config)
+    repeats = near_duplicates(objects, labels["label"].to_numpy(), config.duplicate_radius_arcsec)
+    repeats &= labels["label"].to_numpy() != UNUSED
+    labels.loc[repeats, "label"] = UNUSED
+    labels.loc[repeats, "reason"] = REASON_DUPLICATE
+
+    frame = pd.concat([objects, labels, split_objects(objects, config)], axis=1)
+    frame["stratum"] = strata(frame["type"], frame["nobs_z"], config.nobs_edges)
+    drawn: dict[str, list[dict[str, Any]]] = {}
+    if config.negatives_per_positive is not None:
+        for split in config.matched_splits:
+            rows = np.flatnonzero((frame["split"] == split) & (frame["label"] != UNUSED))
+            part = frame.iloc[rows]
+            kept, table = draw_matched(
+                part["source_id"],
+                part["stratum"],
+                part["label"],
+                ratio=config.negatives_per_positive,
+                seed=config.draw_seed,
+            )
+            dropped = frame.index[rows[~kept]]
+            frame.loc[dropped, "label"] = UNUSED
+            frame.loc[dropped, "reason"] = REASON_NOT_DRAWN
+            drawn[split] = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    frame = frame[list(COLUMNS)]
+
+    counts = count_sample(frame)
+    _check_counts(counts, len(systems), config)
+    summary = {
+        "hash": sample_hash(frame),
+        "objects": len(frame),
+        "known_systems": len(systems),
+        "counts": counts,
+        "reasons": {str(name): int(count) for name, count in frame["reason"].value_counts().items()},
+        "groups": int(frame["group"].nunique()),
+        "cells": {split: int(frame.loc[frame["split"] == split, "cell"].nunique()) for split in SPLITS},
+        "strata": drawn,
+        "configuration": config.model_dump(mode="json"),
+    }
+    return Sample(frame=frame, summary=summary)
+
+
+def _check_table(frame: pd.DataFrame, columns: tuple[str, ...], what: str, identity: str) -> None:
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise InputError(f"{what} has no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
+    repeated = frame[identity].duplicated()
+    if repeated.any():
+        example = frame.loc[repeated, identity].iloc[0]
+        raise InputError(f"{what} repeats {int(repeated.sum())} {identity}, e.g. {example!r}; keep one row for each")
+    bad = ~(frame["ra"].between(0, 360) & frame["dec"].between(-90, 90))
+    if bad.any():
+        example = frame.loc[bad, identity].iloc[0]
+        raise InputError(
+            f"{what} has {int(bad.sum())} rows whose ra, dec are no position in degrees, e.g. {example!r}; drop them"
+        )
+
+
+def _check_counts(counts: dict[str, dict[str, int]], n_systems: int, config: SampleConfig) -> None:
+    problems = []
+    for split in SPLITS:
+        if counts[split]["lenses"] == 0:
+            problems.append(f"the {split} split has no lens")
+        if counts[split]["non_lenses"] == 0:
+            problems.append(f"the {split} split has no non-lens")
+    if problems:
+        table = "; ".join(
+            f"{split}: {count['lenses']} lenses, {count['non_lenses']} non-lenses, {count['unused']} unused"
+            for split, count in counts.items()
+        )
+        raise InputError(
+            f"{' and '.join(problems)} ({table}; {n_systems} known systems, cells of nside {config.nside}). Use "
+            "smaller cells (a larger nside), another split_seed, a narrower guard, more grades, or more sky."
+        )
+
+
+def write_sample(sample: Sample, out: str | Path) -> Path:
+    """Write ``sample.parquet`` and ``sample.json`` into a folder; return the path of the table."""
+    out = Path(out)
+    write_parquet(out / SAMPLE_NAME, sample.frame, units=UNITS)
+    write_json(out / SUMMARY_NAME, sample.summary)
+    return out / SAMPLE_NAME
+
+
+def read_sample(path: str | Path) -> Sample:
+    """Read a sample and check that its rows are those that were written.
+
+    Parameters
+    ----------
+    path
+        ``sample.parquet``, or the folder that holds it.
+
+    Raises
+    ------
+    FileProblem
+        If the table or its summary is missing or broken, or the rows do not have the hash of the summary.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / SAMPLE_NAME
+    frame = read_parquet(path)
+    missing = [name for name in COLUMNS if name not in frame.columns]
+    if missing:
+        raise FileProblem(path, f"no column {', '.join(missing)}", "Build the sample again.", reason="columns")
+    summary_path = path.with_name(SUMMARY_NAME)
+    try:
+        summary = json.loads(summary_path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileProblem(
+            summary_path, "the sample has no summary", "Build the sample again.", reason="missing"
+        ) from None
+    except ValueError as error:
+        raise FileProblem(summary_path, f"broken ({error})", "Build the sample again.", reason="truncated") from error
+    if summary.get("hash") != sample_hash(frame):
+        raise FileProblem(
+            path, f"its rows do not have the hash in {SUMMARY_NAME}", "Build the sample again.", reason="hash"
+        )
+    return Sample(frame=frame, summary=summary)
+
+
+def make_sample(
+    parent_path: str | Path, systems_path: str | Path, out: str | Path, config: SampleConfig
+) -> dict[str, Any]:
+    """Read a parent table and the known systems, build the sample and write it with its provenance.
+
+    Parameters
+    ----------
+    parent_path
+        ``parent.parquet``, or the folder that holds it.
+    systems_path
+        ``systems.parquet`` of the known lenses, or the folder that holds it.
+    out
+        Folder for ``sample.parquet``, ``sample.json`` and ``provenance.json``.
+    config
+        What a sample is made of.
+
+    Returns
+    -------
+    summary
+        The content of ``sample.json``.
+    """
+    parent_path, systems_path = _table_in(parent_path, "parent.parquet"), _table_in(systems_path, "systems.parquet")
+    sample = build_sample(read_parquet(parent_path), read_parquet(systems_path), config)
+    write_sample(sample, out)
+    write_provenance(
+        out,
+        step="samples",
+        configuration=config.model_dump(mode="json"),
+        inputs={"parent": parent_path, "known": systems_path},
+        seeds={"split": config.split_seed, "draw": config.draw_seed},
+        results={"hash": sample.summary["hash"], "counts": sample.summary["counts"]},
+    )
+    return sample.summary
+
+
+def _table_in(path: str | Path, name: str) -> Path:
+    path = Path(path)
+    return path / name if path.is_dir() else path

@@ -1,0 +1,112 @@
+"""Lens, non-lens or neither: labels by position against every known system."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from legacylens.samples.config import SampleConfig
+from legacylens.survey.sphere import match_within, nearest
+
+LENS, NON_LENS, UNUSED = 1, 0, -1
+"""The three labels. A non-lens is an object that no list names: at 1 lens in 10,000 galaxies nearly all are true."""
+
+REASON_LENS = "known lens"
+REASON_NON_LENS = "no known lens near"
+REASON_GRADE = "known lens of a grade that is not used"
+REASON_SECOND = "another object of a known lens"
+REASON_NEAR = "known lens in or near the cutout"
+REASON_DUPLICATE = "same galaxy listed twice"
+REASON_NOT_DRAWN = "non-lens not drawn"
+
+
+def label_objects(objects: pd.DataFrame, systems: pd.DataFrame, config: SampleConfig) -> pd.DataFrame:
+    """Label objects by their distance to known systems.
+
+    Parameters
+    ----------
+    objects
+        Columns ``source_id``, ``ra``, ``dec`` [deg].
+    systems
+        Known systems: ``system_id``, ``ra``, ``dec`` [deg], ``grade``. Any grade keeps non-lenses away.
+    config
+        Radii and the grades that count as lenses.
+
+    Returns
+    -------
+    labels
+        In the order of ``objects``: ``label`` (1, 0, -1), ``reason``, ``system_id`` and ``grade`` of the matched system
+        (empty where there is none) and ``lens_separation_arcsec`` to the nearest known system (inf if none is known).
+
+    Notes
+    -----
+    Each system claims the nearest object within the match radius (ties by ``source_id``) and no other. An object that
+    several systems claim belongs to the nearest system among those with a grade in use.
+    """
+    n = len(objects)
+    ra, dec = objects["ra"].to_numpy(np.float64), objects["dec"].to_numpy(np.float64)
+    source_id = objects["source_id"].to_numpy(str)
+    _, separation = nearest(ra, dec, systems["ra"], systems["dec"])
+
+    label = np.full(n, NON_LENS, dtype=np.int8)
+    reason = np.full(n, REASON_NON_LENS, dtype=object)
+    system_id = np.full(n, "", dtype=object)
+    grade = np.full(n, "", dtype=object)
+
+    near = separation <= config.exclusion_radius_arcsec
+    label[near], reason[near] = UNUSED, REASON_NEAR
+
+    system_index, object_index, distance = match_within(
+        systems["ra"].to_numpy(np.float64), systems["dec"].to_numpy(np.float64), ra, dec, config.match_radius_arcsec
+    )
+    label[object_index], reason[object_index] = UNUSED, REASON_SECOND
+    pairs = pd.DataFrame(
+        {
+            "system": system_index,
+            "object": object_index,
+            "distance": distance,
+            "source_id": source_id[object_index],
+            "system_id": systems["system_id"].astype(str).to_numpy()[system_index],
+            "grade": systems["grade"].fillna("").astype(str).to_numpy()[system_index],
+        }
+    )
+    pairs["used"] = pairs["grade"].isin(config.grades)
+    claims = pairs.sort_values(["distance", "source_id"]).drop_duplicates("system")
+    claims = claims.sort_values(["used", "distance", "system_id"], ascending=[False, True, True])
+    claims = claims.drop_duplicates("object")
+    claimed = claims["object"].to_numpy(np.int64)
+    used = claims["used"].to_numpy(bool)
+    label[claimed] = np.where(used, LENS, UNUSED)
+    reason[claimed] = np.where(used, REASON_LENS, REASON_GRADE)
+    system_id[claimed] = claims["system_id"].to_numpy()
+    grade[claimed] = claims["grade"].to_numpy()
+    return pd.DataFrame(
+        {
+            "label": label,
+            "reason": pd.Series(reason, dtype=str),
+            "system_id": pd.Series(system_id, dtype=str),
+            "grade": pd.Series(grade, dtype=str),
+            "lens_separation_arcsec": separation,
+        }
+    )
+
+
+def near_duplicates(objects: pd.DataFrame, label: np.ndarray, radius_arcsec: float) -> np.ndarray:
+    """Return which objects repeat another one within a radius [arcsec].
+
+    Of two objects closer than the radius the one with the higher label stays, then the one whose ``source_id`` comes
+    first; the result does not depend on the order of the rows.
+
+    Returns
+    -------
+    repeats
+        Boolean, shape (n,): True for each object that has a preferred one within the radius.
+    """
+    ra, dec = objects["ra"].to_numpy(np.float64), objects["dec"].to_numpy(np.float64)
+    source_id = objects["source_id"].to_numpy(str)
+    preference = np.empty(len(objects), dtype=np.int64)
+    preference[np.lexsort((source_id, -np.asarray(label, dtype=np.int64)))] = np.arange(len(objects))
+    one, other, _ = match_within(ra, dec, ra, dec, radius_arcsec)
+    repeats = np.zeros(len(objects), dtype=bool)
+    repeats[one[preference[other] < preference[one]]] = True
+    return repeats
