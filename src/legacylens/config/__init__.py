@@ -1,0 +1,1 @@
+"""Configuration files: `load` (TOML into checked records), `search` (the file of a whole search)."""
