@@ -76,7 +76,7 @@ def test_radii_hold_everywhere_on_the_sphere(ra, dec):
     separation = np.stack(
         [
             separation_arcsec(objects["ra"], objects["dec"], r, d)
-            for r, d in zip(systems["ra"], systems["dec"], strict=False)
+            for r, d in zip(systems["ra"], systems["dec"], strict=True)
         ]
     ).min(axis=0)
     np.testing.assert_allclose(labels["lens_separation_arcsec"], separation, atol=1e-6)  # micro-arcseconds

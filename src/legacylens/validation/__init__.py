@@ -1,0 +1,1 @@
+"""How far to trust the scores: `intervals`, `recall`, `auc`, `purity`, `config`, `sealed` (the ledger), `report`."""
