@@ -1,0 +1,112 @@
+"""How a network is trained: records without torch, so that reading a configuration stays cheap."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from legacylens.models.preprocessing import Preprocessing
+from legacylens.settings import Settings
+
+
+class Augmentation(Settings):
+    """Changes that leave a lens a lens and a non-lens none. Both classes go through the same operations.
+
+    All act on fluxes, before the preprocessing.
+    """
+
+    symmetries: bool = True
+    """One of the eight symmetries of the square for each cutout, every time it is shown."""
+
+    shift: int = Field(default=2, ge=0, le=10)
+    """Largest shift in each direction [pixels]."""
+
+    subpixel: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Share of the cutouts that are shifted by any amount up to ``shift``, with bilinear interpolation; the others
+    by whole pixels. Not all of them, because interpolation smooths the noise, and real cutouts are not smoothed."""
+
+    brightness: float = Field(default=0.1, ge=0.0, le=2.0)
+    """Standard deviation of a change of brightness common to all bands [mag]."""
+
+    color: float = Field(default=0.02, ge=0.0, le=0.5)
+    """Standard deviation of a change of brightness of each band [mag]: zero points and extinction."""
+
+    noise: float = Field(default=0.5, ge=0.0, le=5.0)
+    """Added white noise: its sigma is uniform between zero and this, in units of ``preprocessing.noise``."""
+
+
+class TrainConfig(Settings):
+    """One training run."""
+
+    network: str = "compact"
+    """Name of the network (`legacylens train --networks` lists them)."""
+
+    preprocessing: Preprocessing = Preprocessing()
+    """How pixels are prepared; stored in the checkpoint."""
+
+    augmentation: Augmentation = Augmentation()
+    """What happens to a cutout each time it is shown."""
+
+    epochs: int = Field(default=40, ge=1, le=10_000)
+    """Passes over the non-lenses of the training split."""
+
+    batch: int = Field(default=64, ge=2, le=8192)
+    """Cutouts in a step."""
+
+    learning_rate: float = Field(default=3e-3, gt=0.0, le=1.0)
+    """Highest learning rate (AdamW), reached after the warm-up; a cosine brings it to zero."""
+
+    warmup: float = Field(default=0.05, ge=0.0, le=0.5)
+    """Share of the training in which the learning rate rises linearly."""
+
+    weight_decay: float = Field(default=0.05, ge=0.0, le=1.0)
+    """Decoupled weight decay of convolutions and linear layers; offsets and normalizations have none."""
+
+    positive_share: float = Field(default=0.25, gt=0.0, lt=1.0)
+    """Share of lenses in every batch. Lenses are few, so each is shown several times in an epoch; a logit is therefore
+    a ranking and no probability under the sky's one in ten thousand."""
+
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=0.5)
+    """Targets are this far from 0 and 1: catalogs of lenses have errors."""
+
+    average: float = Field(default=0.98, ge=0.0, lt=1.0)
+    """Memory of the running mean of the weights, per step; the mean is what is validated and kept. 0: no mean."""
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of the convolutions. ``auto``: bfloat16 where the processor computes in it, else float32."""
+
+    selection_fpr: float = Field(default=0.01, gt=0.0, lt=1.0)
+    """The kept network is that with the highest recall at this false-positive rate on the validation split; among
+    equals, that with the highest mean recall up to ten times the rate."""
+
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after this many epochs without a better one; None: train to the end."""
+
+    max_minutes: float | None = Field(default=None, gt=0.0)
+    """Budget of time [minutes]. The learning rate follows whichever of steps and time is further on, so a run that
+    is cut off is nevertheless annealed. Where the budget binds, two runs are no longer identical."""
+
+    min_positives: int = Field(default=10, ge=1)
+    """Fewer lenses than this in the training split are refused."""
+
+    memory_gb: float = Field(default=6.0, ge=0.0)
+    """Training cutouts up to this size [GB] are held in memory; more are read from the store batch by batch."""
+
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of the weights, the order and the augmentation."""
+
+    @model_validator(mode="after")
+    def _both_classes_in_a_batch(self) -> Self:
+        lenses = round(self.batch * self.positive_share)
+        if not 1 <= lenses < self.batch:
+            raise ValueError(
+                f"batch = {self.batch} with positive_share = {self.positive_share:g} has {lenses} lenses in a batch; "
+                "every batch needs at least one lens and one non-lens"
+            )
+        return self
+
+    @property
+    def lenses_per_batch(self) -> int:
+        """Number of lenses in every batch."""
+        return round(self.batch * self.positive_share)

@@ -1,0 +1,226 @@
+"""The parts of the training: configuration, selection, sampling, augmentation, learning rate, running mean."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from legacylens.errors import InputError
+from legacylens.training.augment import add_noise, augment, change_flux, shift, turn
+from legacylens.training.config import Augmentation, TrainConfig
+from legacylens.training.metrics import Selection, selection_of
+from legacylens.training.optimize import RunningMean, learning_rate_factor, make_optimizer
+from legacylens.training.sampling import epoch_batches, stream_seed
+
+NOISE = (0.002, 0.003, 0.008)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# --- configuration
+
+
+def test_configuration_refuses_a_batch_of_one_class() -> None:
+    with pytest.raises(ValidationError, match="has 0 lenses in a batch"):
+        TrainConfig(batch=4, positive_share=0.1)
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        TrainConfig(learning_rat=0.1)
+
+
+# --- selection
+
+
+@given(st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 300), st.floats(0.001, 0.5))
+@settings(deadline=None, max_examples=60)
+def test_recall_is_that_of_the_roc_curve(seed: int, n_lenses: int, n_others: int, fpr: float) -> None:
+    rng = np.random.default_rng(seed)
+    lenses, others = rng.normal(1.0, 1.0, n_lenses), rng.normal(0.0, 1.0, n_others)
+    rates, recalls, _ = roc_curve(
+        np.r_[np.ones(n_lenses), np.zeros(n_others)], np.r_[lenses, others], drop_intermediate=False
+    )
+    merit = selection_of(lenses, others, fpr)
+    assert merit.recall == pytest.approx(recalls[rates <= fpr + 1e-12].max(), abs=1e-12)
+    assert 0.0 <= merit.partial <= 1.0
+
+
+def test_partial_is_the_auc_if_all_false_positives_are_allowed() -> None:
+    rng = np.random.default_rng(1)
+    lenses, others = rng.normal(1.0, 1.0, 30), rng.normal(0.0, 1.0, 50)
+    auc = roc_auc_score(np.r_[np.ones(30), np.zeros(50)], np.r_[lenses, others])
+    assert selection_of(lenses, others, 0.5).partial == pytest.approx(auc, abs=1e-12)
+
+
+def test_equal_scores_are_no_detection() -> None:
+    """A network that gives every object the same score finds nothing."""
+    assert selection_of(np.zeros(5), np.zeros(100), 0.01).recall == 0.0
+
+
+def test_ties_in_recall_are_broken_by_the_partial_mean() -> None:
+    assert Selection(recall=0.5, partial=0.4) > Selection(recall=0.5, partial=0.3)
+    assert Selection(recall=0.6, partial=0.0) > Selection(recall=0.5, partial=0.9)
+
+
+@pytest.mark.parametrize(
+    ("lenses", "others", "message"),
+    [([], [1.0], "needs both classes"), ([1.0], [], "needs both classes"), ([math.nan], [1.0], "not finite")],
+)
+def test_selection_refuses_what_has_no_recall(lenses: list, others: list, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        selection_of(lenses, others, 0.01)
+
+
+# --- order of an epoch
+
+
+@given(st.integers(1, 60), st.integers(1, 300), st.integers(4, 40), st.data())
+@settings(deadline=None, max_examples=60)
+def test_every_non_lens_is_shown_and_lenses_are_balanced(n_lenses: int, n_others: int, batch: int, data) -> None:
+    per_batch = data.draw(st.integers(1, batch - 1))
+    labels = np.random.default_rng(0).permutation(np.r_[np.ones(n_lenses), np.zeros(n_others)])
+    batches = epoch_batches(labels, batch=batch, lenses_per_batch=per_batch, rng=np.random.default_rng(1))
+    assert all(len(rows) == batch and (labels[rows] == 1).sum() == per_batch for rows in batches)
+    shown = np.bincount(np.concatenate(batches), minlength=len(labels))
+    assert (shown[labels == 0] >= 1).all()
+    lens_counts = shown[labels == 1]
+    assert lens_counts.max() - lens_counts.min() <= 1
+    assert len(batches) == math.ceil(n_others / (batch - per_batch))
+
+
+def test_two_epochs_differ_and_a_seed_repeats() -> None:
+    labels = np.r_[np.ones(10), np.zeros(90)]
+    orders = [
+        np.concatenate(
+            epoch_batches(labels, batch=10, lenses_per_batch=2, rng=np.random.default_rng(stream_seed(3, epoch, 0)))
+        )
+        for epoch in (0, 1, 0)
+    ]
+    assert not np.array_equal(orders[0], orders[1])
+    assert np.array_equal(orders[0], orders[2])
+
+
+def test_streams_are_distinct() -> None:
+    seeds = {stream_seed(seed, epoch, purpose) for seed in range(5) for epoch in range(50) for purpose in range(3)}
+    assert len(seeds) == 5 * 50 * 3
+
+
+# --- augmentation
+
+
+def images(n: int = 8, size: int = 21) -> torch.Tensor:
+    return torch.randn(n, 3, size, size, generator=generator(5))
+
+
+def test_turn_permutes_pixels_and_uses_all_symmetries() -> None:
+    x = images(1).expand(200, -1, -1, -1)
+    turned = turn(x, generator=generator(1))
+    torch.testing.assert_close(turned.flatten(2).sort(dim=2).values, x.flatten(2).sort(dim=2).values)
+    assert len({tuple(image.flatten()[:5].tolist()) for image in turned}) == 8
+
+
+def test_whole_pixel_shift_moves_and_keeps_the_noise() -> None:
+    x = torch.zeros(300, 1, 21, 21)
+    x[:, :, 10, 10] = 1.0
+    shifted = shift(x, most=2, subpixel=0.0, generator=generator(2))
+    assert set(shifted.unique().tolist()) == {0.0, 1.0}
+    places = {tuple(place) for place in torch.nonzero(shifted[:, 0])[:, 1:].tolist()}
+    assert places == {(row, column) for row in range(8, 13) for column in range(8, 13)}
+
+
+def test_subpixel_shift_conserves_flux_and_moves_the_centroid() -> None:
+    x = torch.zeros(200, 1, 21, 21)
+    x[:, :, 10, 10] = 1.0
+    shifted = shift(x, most=2, subpixel=1.0, generator=generator(3))
+    torch.testing.assert_close(shifted.sum(dim=(1, 2, 3)), torch.ones(200), atol=1e-5, rtol=0.0)
+    centroid = (shifted.sum(dim=(1, 3)) * torch.arange(21)).sum(dim=1) - 10
+    assert centroid.abs().max() <= 2.0 + 1e-5
+    assert centroid.std() > 1.0  # uniform in +-2: 1.15
+    assert centroid.mean().abs() < 0.25  # three standard errors
+
+
+def test_shift_mirrors_at_the_edge() -> None:
+    x = images(50)
+    shifted = shift(x, most=3, subpixel=0.5, generator=generator(4))
+    assert shifted.shape == x.shape
+    assert torch.isfinite(shifted).all()
+    assert shifted.abs().max() <= x.abs().max()
+
+
+def test_flux_change_is_one_factor_for_each_band() -> None:
+    x = images(500)
+    ratio = change_flux(x, brightness=0.1, color=0.02, generator=generator(6)) / x
+    mag = -2.5 * torch.log10(ratio[:, :, 0, 0])
+    torch.testing.assert_close(ratio, ratio[:, :, :1, :1].expand_as(ratio), atol=1e-3, rtol=1e-3)
+    assert mag.mean(dim=1).std() == pytest.approx(0.1, rel=0.15)  # 500 draws: 3 %, and the color's share
+    assert (mag[:, 0] - mag[:, 2]).std() == pytest.approx(0.02 * math.sqrt(2), rel=0.15)
+
+
+def test_noise_has_the_stated_strength_and_no_structure() -> None:
+    x = torch.zeros(400, 3, 33, 33)
+    noisy = add_noise(x, most=0.5, scale=NOISE, generator=generator(7))
+    strength = noisy.std(dim=(2, 3)) / torch.tensor(NOISE)
+    assert strength.max() < 0.55
+    assert strength.mean() == pytest.approx(0.25, abs=0.03)
+    neighbors = (noisy[..., 1:] * noisy[..., :-1]).mean() / noisy.square().mean()
+    assert abs(neighbors) < 0.01
+
+
+def test_no_operation_looks_at_anything_but_its_seed() -> None:
+    """An object is treated by its place in the batch, so exchanging two labels changes nothing: there is no label."""
+    x = images(6)
+    first = augment(x, Augmentation(), noise=NOISE, generator=generator(8))
+    second = augment(x, Augmentation(), noise=NOISE, generator=generator(8))
+    third = augment(x, Augmentation(), noise=NOISE, generator=generator(9))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, third)
+    assert not torch.equal(first, x)
+
+
+def test_switched_off_means_untouched() -> None:
+    off = Augmentation(symmetries=False, shift=0, subpixel=0.0, brightness=0.0, color=0.0, noise=0.0)
+    x = images()
+    assert torch.equal(augment(x, off, noise=NOISE, generator=generator()), x)
+
+
+# --- learning rate and mean
+
+
+def test_learning_rate_rises_and_falls() -> None:
+    factors = np.array([learning_rate_factor(progress, 0.1) for progress in np.linspace(0, 1, 101)])
+    assert factors[0] == 0.0
+    assert factors[10] == 1.0
+    assert factors[-1] == pytest.approx(0.0, abs=1e-12)
+    assert (np.diff(factors[:11]) > 0).all()
+    assert (np.diff(factors[10:]) < 0).all()
+    assert learning_rate_factor(0.0, 0.0) == 1.0
+    assert learning_rate_factor(2.0, 0.1) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_weight_decay_spares_offsets_and_normalizations() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    optimizer = make_optimizer(network, learning_rate=0.1, weight_decay=0.2)
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert decays[id(network[0].weight)] == 0.2
+    assert decays[id(network[0].bias)] == decays[id(network[1].weight)] == 0.0
+    assert len(decays) == 4
+
+
+def test_running_mean_forgets_its_start_and_follows() -> None:
+    network = torch.nn.Linear(1, 1)
+    torch.nn.init.constant_(network.weight, 100.0)
+    mean = RunningMean(network, 0.9)
+    torch.nn.init.constant_(network.weight, 1.0)
+    for _ in range(200):
+        mean.update(network)
+    assert mean.network.weight.item() == pytest.approx(1.0, abs=1e-5)
+    plain = RunningMean(network, 0.0)
+    torch.nn.init.constant_(network.weight, 5.0)
+    plain.update(network)
+    assert plain.network.weight.item() == 5.0
+    assert not plain.network.weight.requires_grad
