@@ -1,0 +1,1 @@
+"""From scores to a list of systems: `config`, `group`, `names`, `columns`, `build`, `publish`."""
