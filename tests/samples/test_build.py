@@ -47,9 +47,10 @@ def sky(n=4000, n_lenses=200, seed=11, size_arcsec=5400.0):
             "system_id": [f"K{i}" for i in range(n_lenses)],
             "ra": known_ra,
             "dec": known_dec,
-            "grade": rng.choice(["A", "B", "C", "D"], n_lenses, p=[0.3, 0.3, 0.3, 0.1]),
+            "grade": rng.choice(["confident", "A", "B", "D"], n_lenses, p=[0.3, 0.3, 0.3, 0.1]),
         }
     )
+    systems["tier"] = systems["grade"].map({"confident": 1, "A": 2, "B": 2, "D": 5})
     return parent, systems
 
 
@@ -74,7 +75,7 @@ def test_no_non_lens_has_a_known_system_in_its_cutout():
     near, _, _ = match_within(others["ra"], others["dec"], systems["ra"], systems["dec"], 20.0)
     assert len(near) == 0
     lenses = frame[frame["label"] == 1]
-    assert set(lenses["grade"]) == {"A", "B", "C"}
+    assert set(lenses["grade"]) == {"confident", "A", "B"}
     assert lenses["system_id"].is_unique
 
 

@@ -8,7 +8,8 @@ from legacylens.samples.config import SampleConfig
 from legacylens.samples.labels import LENS, NON_LENS, UNUSED, label_objects, near_duplicates
 from legacylens.survey.sphere import offset_position, separation_arcsec
 
-CONFIG = SampleConfig(grades=("A", "B"))
+CONFIG = SampleConfig()
+TIERS = {"A": 2, "B": 2, "C": 3, None: 3}
 
 
 def _objects(offsets_arcsec, ra=150.0, dec=30.0):
@@ -24,7 +25,9 @@ def _systems(offsets_arcsec, grades, ra=150.0, dec=30.0):
             "system_id": [f"K{i}" for i in range(len(frame))],
             "ra": frame["ra"],
             "dec": frame["dec"],
+            "tier": [TIERS[grade] for grade in grades],
             "grade": grades,
+            "sources": "list1|list2",
         }
     )
 
@@ -55,10 +58,22 @@ def test_two_systems_on_one_object_give_it_the_nearest_of_a_used_grade():
     labels = label_objects(objects, _systems([(0.1, 0), (1.0, 0), (2.0, 0)], ["C", "B", "A"]), CONFIG)
     assert labels["label"].tolist() == [LENS]
     assert labels["grade"].tolist() == ["B"]
+    assert labels["tier"].tolist() == [2]
+    assert labels[["channel", "sources"]].to_numpy().tolist() == [["", "list1|list2"]]
+
+
+def test_tiers_and_grades_both_decide():
+    objects, systems = _objects([(0, 0), (100, 0), (200, 0)]), _systems([(0, 0), (100, 0), (200, 0)], ["A", "B", "C"])
+    for config, expected in (
+        (SampleConfig(worst_tier=3), [LENS, LENS, LENS]),
+        (SampleConfig(grades=("A",)), [LENS, UNUSED, UNUSED]),
+        (SampleConfig(worst_tier=1), [UNUSED, UNUSED, UNUSED]),
+    ):
+        assert label_objects(objects, systems, config)["label"].tolist() == expected
 
 
 def test_no_known_system_makes_every_object_a_non_lens():
-    empty = pd.DataFrame({"system_id": [], "ra": [], "dec": [], "grade": []})
+    empty = pd.DataFrame({"system_id": [], "ra": [], "dec": [], "tier": [], "grade": []})
     labels = label_objects(_objects([(0, 0), (50, 0)]), empty, CONFIG)
     assert labels["label"].tolist() == [NON_LENS, NON_LENS]
     assert np.isinf(labels["lens_separation_arcsec"]).all()

@@ -56,8 +56,8 @@ COLUMNS: tuple[Column, ...] = (
     _column("known_system", "text", "id of the nearest known system", ucd="meta.id.cross"),
     _column("known_separation", "real", "its distance from the nearest member", "arcsec", "pos.angDistance"),
     _column("known_grade", "text", "its best grade", ucd="meta.code.qual"),
-    _column("known_grades", "text", "its grades in all lists, separated by ;", ucd="meta.code.qual"),
-    _column("known_names", "text", "its names in all lists, separated by ;", ucd="meta.id.cross"),
+    _column("known_grades", "text", "its grades, each with its list", ucd="meta.code.qual"),
+    _column("known_names", "text", "its names in all lists", ucd="meta.id.cross"),
     _column("type", "text", "Tractor type of the center", ucd="src.morph.type"),
     _column("brickname", "text", "brick of the center", ucd="obs.field"),
     *(_column(f"mag_{b}", "real", f"AB magnitude in {b}, corrected for extinction", "mag", f"phot.mag;{_LETTER[b]}")

@@ -40,7 +40,10 @@ COLUMNS = (
     "label",
     "reason",
     "split",
+    "tier",
     "grade",
+    "channel",
+    "sources",
     "system_id",
     "lens_separation_arcsec",
     "cell",
@@ -93,7 +96,7 @@ def build_sample(parent: pd.DataFrame, systems: pd.DataFrame, config: SampleConf
         Columns ``source_id``, ``ra``, ``dec`` [deg], ``brickname``, ``type``, ``nobs_z``; all went through one
         selection function, so lenses and non-lenses are cut alike.
     systems
-        Known systems: ``system_id``, ``ra``, ``dec`` [deg], ``grade``.
+        Known systems: ``system_id``, ``ra``, ``dec`` [deg], ``tier``, ``grade``, as `legacylens.catalog` merges them.
     config
         What a sample is made of.
 
@@ -103,7 +106,7 @@ def build_sample(parent: pd.DataFrame, systems: pd.DataFrame, config: SampleConf
         If a column is missing, a ``source_id`` or a position is unusable, or a split has no lens or no non-lens.
     """
     _check_table(parent, _NEEDED, "the parent table", "source_id")
-    _check_table(systems, ("system_id", "ra", "dec", "grade"), "the table of known systems", "system_id")
+    _check_table(systems, ("system_id", "ra", "dec", "tier", "grade"), "the table of known systems", "system_id")
     # Sorted once: whatever order the rows come in, the sample is the same, row by row.
     objects = parent.loc[:, list(_NEEDED)].sort_values("source_id", ignore_index=True)
     objects["source_id"] = objects["source_id"].astype(str)
@@ -180,7 +183,7 @@ def _check_counts(counts: dict[str, dict[str, int]], n_systems: int, config: Sam
         )
         raise InputError(
             f"{' and '.join(problems)} ({table}; {n_systems} known systems, cells of nside {config.nside}). Use "
-            "smaller cells (a larger nside), another split_seed, a narrower guard, more grades, or more sky."
+            "smaller cells (a larger nside), another split_seed, a narrower guard, a larger worst_tier, or more sky."
         )
 
 

@@ -27,8 +27,11 @@ class SampleConfig(Settings):
     exclusion_radius_arcsec: float = Field(default=20.0, gt=0, le=600)
     """No object nearer than this [arcsec] to *any* known lens, whatever its grade, is a non-lens. The corner of a
     101-pixel cutout is 18.7 arcsec from its center: a lens within 20 arcsec may be in the picture."""
-    grades: tuple[str, ...] = Field(default=("A", "B", "C", "confident", "probable"), min_length=1)
-    """Grades of known systems that count as lenses. A system with another grade is neither lens nor non-lens."""
+    worst_tier: int = Field(default=2, ge=1, le=5)
+    """Known systems up to this tier count as lenses (1 secure, 2 likely, 3 possible, 4 doubtful, 5 rejected); others are
+    neither lens nor non-lens."""
+    grades: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """If given, only known systems with one of these grades count as lenses."""
     nside: int = Field(default=128, ge=16, le=8192)
     """Resolution of the HEALPix cells (nested) by which the sky is split; a power of two. 128 gives 27.5 arcmin."""
     split_seed: int = Field(default=42, ge=0)

@@ -13,11 +13,14 @@ LENS, NON_LENS, UNUSED = 1, 0, -1
 
 REASON_LENS = "known lens"
 REASON_NON_LENS = "no known lens near"
-REASON_GRADE = "known lens of a grade that is not used"
+REASON_GRADE = "known system of a tier or grade that is not used"
 REASON_SECOND = "another object of a known lens"
 REASON_NEAR = "known lens in or near the cutout"
 REASON_DUPLICATE = "same galaxy listed twice"
 REASON_NOT_DRAWN = "non-lens not drawn"
+
+
+_CARRIED = ("grade", "channel", "sources")
 
 
 def label_objects(objects: pd.DataFrame, systems: pd.DataFrame, config: SampleConfig) -> pd.DataFrame:
@@ -28,20 +31,22 @@ def label_objects(objects: pd.DataFrame, systems: pd.DataFrame, config: SampleCo
     objects
         Columns ``source_id``, ``ra``, ``dec`` [deg].
     systems
-        Known systems: ``system_id``, ``ra``, ``dec`` [deg], ``grade``. Any grade keeps non-lenses away.
+        Known systems: ``system_id``, ``ra``, ``dec`` [deg], ``tier``, ``grade`` and optionally ``channel`` and
+        ``sources``. Systems of every tier keep non-lenses away.
     config
-        Radii and the grades that count as lenses.
+        Radii, and the tiers and grades that count as lenses.
 
     Returns
     -------
     labels
-        In the order of ``objects``: ``label`` (1, 0, -1), ``reason``, ``system_id`` and ``grade`` of the matched system
-        (empty where there is none) and ``lens_separation_arcsec`` to the nearest known system (inf if none is known).
+        In the order of ``objects``: ``label`` (1, 0, -1), ``reason``, then ``system_id``, ``tier``, ``grade``,
+        ``channel`` and ``sources`` of the matched system (0 or empty where there is none) and
+        ``lens_separation_arcsec`` to the nearest known system (inf if none is known).
 
     Notes
     -----
     Each system claims the nearest object within the match radius (ties by ``source_id``) and no other. An object that
-    several systems claim belongs to the nearest system among those with a grade in use.
+    several systems claim belongs to the nearest of those in use.
     """
     n = len(objects)
     ra, dec = objects["ra"].to_numpy(np.float64), objects["dec"].to_numpy(np.float64)
@@ -50,8 +55,8 @@ def label_objects(objects: pd.DataFrame, systems: pd.DataFrame, config: SampleCo
 
     label = np.full(n, NON_LENS, dtype=np.int8)
     reason = np.full(n, REASON_NON_LENS, dtype=object)
-    system_id = np.full(n, "", dtype=object)
-    grade = np.full(n, "", dtype=object)
+    matched = {name: np.full(n, "", dtype=object) for name in ("system_id", *_CARRIED)}
+    tier = np.zeros(n, dtype=np.int8)
 
     near = separation <= config.exclusion_radius_arcsec
     label[near], reason[near] = UNUSED, REASON_NEAR
@@ -66,11 +71,17 @@ def label_objects(objects: pd.DataFrame, systems: pd.DataFrame, config: SampleCo
             "object": object_index,
             "distance": distance,
             "source_id": source_id[object_index],
+            "tier": systems["tier"].to_numpy(np.int8)[system_index],
             "system_id": systems["system_id"].astype(str).to_numpy()[system_index],
-            "grade": systems["grade"].fillna("").astype(str).to_numpy()[system_index],
+            **{
+                name: systems[name].fillna("").astype(str).to_numpy()[system_index] if name in systems else ""
+                for name in _CARRIED
+            },
         }
     )
-    pairs["used"] = pairs["grade"].isin(config.grades)
+    pairs["used"] = pairs["tier"] <= config.worst_tier
+    if config.grades is not None:
+        pairs["used"] &= pairs["grade"].isin(config.grades)
     claims = pairs.sort_values(["distance", "source_id"]).drop_duplicates("system")
     claims = claims.sort_values(["used", "distance", "system_id"], ascending=[False, True, True])
     claims = claims.drop_duplicates("object")
@@ -78,14 +89,15 @@ def label_objects(objects: pd.DataFrame, systems: pd.DataFrame, config: SampleCo
     used = claims["used"].to_numpy(bool)
     label[claimed] = np.where(used, LENS, UNUSED)
     reason[claimed] = np.where(used, REASON_LENS, REASON_GRADE)
-    system_id[claimed] = claims["system_id"].to_numpy()
-    grade[claimed] = claims["grade"].to_numpy()
+    tier[claimed] = claims["tier"].to_numpy()
+    for name, values in matched.items():
+        values[claimed] = claims[name].to_numpy()
     return pd.DataFrame(
         {
             "label": label,
             "reason": pd.Series(reason, dtype=str),
-            "system_id": pd.Series(system_id, dtype=str),
-            "grade": pd.Series(grade, dtype=str),
+            "tier": tier,
+            **{name: pd.Series(values, dtype=str) for name, values in matched.items()},
             "lens_separation_arcsec": separation,
         }
     )

@@ -1,0 +1,70 @@
+"""The verb ``validate``: what scores say about a split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def validate(
+    scores: Annotated[Path, typer.Argument(help="scores.parquet, or its folder.")],
+    sample: Annotated[Path, typer.Argument(help="sample.parquet, or its folder.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for validation.json.")],
+    split: Annotated[str, typer.Option(help="train, validation or sealed.")] = "validation",
+    config: Annotated[
+        Path | None, typer.Option("--config", help="TOML file with the keys of the record ValidationConfig.")
+    ] = None,
+    reopen: Annotated[
+        str | None, typer.Option(help="Why the sealed split is opened again with other scores; kept in its ledger.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    r"""Measure recall at fixed false-positive rates, with exact intervals and what they mean for a survey.
+
+    A rate with fewer than 20 false positives behind its threshold is marked "not measurable". Opening the sealed split
+    writes a line into the ledger beside the sample.
+
+    \b
+    Example:
+      legacylens validate scan/ sample/ --out validation/
+      legacylens validate scan/ sample/ --out sealed/ --split sealed
+    """
+    from legacylens.cli.output import show, table
+    from legacylens.config.load import read_toml, record_from
+    from legacylens.validation.config import ValidationConfig
+    from legacylens.validation.report import validate_files
+
+    settings = record_from(
+        ValidationConfig, read_toml(config) if config else {}, config or "options of legacylens validate"
+    )
+    result = validate_files(scores, sample, out, split=split, config=settings, reopen=reopen)
+
+    def render() -> list[object]:
+        rows = [
+            (
+                f"{row['fpr_target']:g}",
+                f"{row['recall']:.3f}",
+                f"{row['recall_low']:.3f} - {row['recall_high']:.3f}",
+                f"{row['n_recovered']}/{row['n_lenses']}",
+                f"{row['n_false_positives']}/{row['n_non_lenses']:,}",
+                f"{row['threshold']:.4g}",
+                f"{100 * row['survey']['purity']:.2g} %",
+                row["note"] or "measured",
+            )
+            for row in result["recall"]
+        ]
+        confidence = f"{100 * settings.confidence:g} %"
+        auc = result["auc"]
+        return [
+            table(
+                f"Recall on the {split} split",
+                ["FPR", "recall", confidence, "lenses", "false positives", "threshold", "purity in a survey", ""],
+                rows,
+            ),
+            *(f"- {sentence}" for sentence in result["not_shown"]),
+            f"Area under the curve: {auc['value']:.4f} ({auc['low']:.4f} - {auc['high']:.4f})",
+        ]
+
+    show(result, as_json, render)
