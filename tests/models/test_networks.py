@@ -6,9 +6,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from legacylens.errors import InputError
 from legacylens.models.bottleneck import Bottleneck
-from legacylens.models.compact import ORDER, CompactNet, left_division_table, transform
+from legacylens.models.compact import CompactNet, left_division_table
 from legacylens.models.registry import NETWORKS, build_network, count_parameters, network_spec
 from legacylens.models.shielded import ShieldedResNet
+from legacylens.models.symmetry import ORDER, transform
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from legacylens.errors import FileProblem, InputError
 from legacylens.models.preprocessing import Preprocessing
 from legacylens.models.standardize import annulus_pixels, clipped_fraction, standardize
+from legacylens.models.symmetry import ORDER, transform
 
 PUBLISHED = Preprocessing(scale="annulus", stretch="clip")
 
@@ -26,7 +27,7 @@ def test_default_against_numpy() -> None:
     half = 101 / 2
     yy, xx = np.mgrid[:101, :101] - 50.0
     radius = np.hypot(yy, xx) / half
-    ring = (radius >= 0.65) & (radius < 0.95)
+    ring = (radius >= 0.65) & (radius < 0.95) & (yy % 2 == 0) & (xx % 2 == 0)
     array = x.numpy().astype(np.float64)
     noise = np.array(record.noise)[:, None, None]
     # torch's median of an even count is the lower middle one
@@ -110,6 +111,14 @@ def test_annulus_is_a_fraction_of_the_stamp() -> None:
     """Radii tuned for one stamp must scale with another (they stayed in pixels in a known failed attempt)."""
     small, large = (len(annulus_pixels(stamp, 0.65, 0.95)) / stamp**2 for stamp in (64, 101))
     assert small == pytest.approx(large, rel=0.03)  # pixels on the rim
+
+
+@pytest.mark.parametrize("stamp", [33, 100, 101])
+def test_annulus_is_symmetric(stamp: int) -> None:
+    mask = torch.zeros(stamp * stamp, dtype=torch.bool)
+    mask[annulus_pixels(stamp, 0.65, 0.95)] = True
+    mask = mask.reshape(stamp, stamp)
+    assert all(torch.equal(transform(mask, element), mask) for element in range(ORDER))
 
 
 def test_annulus_with_too_few_pixels_is_refused() -> None:

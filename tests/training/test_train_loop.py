@@ -12,6 +12,7 @@ import torch
 from legacylens.cutouts.store import CutoutStore
 from legacylens.cutouts.writer import write_store
 from legacylens.errors import FileProblem, InputError, ProcessError
+from legacylens.models import execute
 from legacylens.models.checkpoint import load_checkpoint, load_training_state
 from legacylens.models.standardize import standardize
 from legacylens.samples.build import Sample, read_sample, sample_hash, write_sample
@@ -161,7 +162,7 @@ def test_not_a_number_stops_names_the_batch_and_keeps_the_last_good_network(
     blobs, blob_config, tmp_path: Path, monkeypatch
 ) -> None:
     config = blob_config()
-    standardized, calls = loop.standardize, 0
+    standardized, calls = execute.standardize, 0
 
     def poisoned(images, preprocessing):
         nonlocal calls
@@ -169,13 +170,13 @@ def test_not_a_number_stops_names_the_batch_and_keeps_the_last_good_network(
         prepared = standardized(images, preprocessing)
         return prepared * torch.nan if calls == 12 else prepared
 
-    monkeypatch.setattr(loop, "standardize", poisoned)
+    monkeypatch.setattr(execute, "standardize", poisoned)
     with pytest.raises(
         ProcessError,
         match=r"the loss became nan in epoch 2, batch \d+ \(10_1_.*diverged. Lower .*Kept: last.pt of epoch 1",
     ):
         train(*blobs, config, tmp_path)
-    monkeypatch.setattr(loop, "standardize", standardized)
+    monkeypatch.setattr(execute, "standardize", standardized)
     assert all(torch.isfinite(value).all() for value in weights(tmp_path / "last.pt").values())
     assert train(*blobs, config, tmp_path).epochs == 3  # and the run can go on
 

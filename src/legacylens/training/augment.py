@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from legacylens.models.symmetry import ORDER, transform
 from legacylens.training.config import Augmentation
 
 
@@ -46,14 +47,12 @@ def shift(images: Tensor, *, most: int, subpixel: float, generator: torch.Genera
 
 def turn(images: Tensor, *, generator: torch.Generator) -> Tensor:
     """Apply to each cutout one of the eight symmetries of the square."""
-    elements = torch.randint(0, 8, (len(images),), generator=generator)
+    elements = torch.randint(0, ORDER, (len(images),), generator=generator)
     result = torch.empty_like(images)
-    for element in range(8):
+    for element in range(ORDER):
         members = torch.nonzero(elements == element).flatten()
         if len(members):
-            part = images[members]
-            part = part.flip(-1) if element >= 4 else part
-            result[members] = torch.rot90(part, element % 4, (-2, -1))
+            result[members] = transform(images[members], element)
     return result
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -22,15 +23,15 @@ import legacylens
 from legacylens.errors import InputError, ProcessError
 from legacylens.files import remove_leftovers, write_text
 from legacylens.models.checkpoint import Checkpoint, load_checkpoint, load_training_state, save_checkpoint
-from legacylens.models.registry import build_network, network_spec
-from legacylens.models.standardize import standardize
+from legacylens.models.execute import Execution
+from legacylens.models.registry import build_network
 from legacylens.progress import ProgressBar, progress_bar
 from legacylens.provenance import RECORD_NAME, code_hash, git_commit, write_provenance
 from legacylens.training.augment import augment
 from legacylens.training.config import TrainConfig
 from legacylens.training.data import LabeledCutouts, TrainingData, open_training_data
 from legacylens.training.metrics import Selection, selection_of
-from legacylens.training.optimize import RunningMean, learning_rate_factor, make_optimizer, supports_bf16
+from legacylens.training.optimize import RunningMean, learning_rate_factor, make_optimizer
 from legacylens.training.sampling import epoch_batches, stream_seed
 
 BEST_NAME, LAST_NAME, LOG_NAME = "best.pt", "last.pt", "log.csv"
@@ -120,13 +121,6 @@ class _State:
         self.history = json.loads(record["history"])
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """Return the device of a name; ``auto`` is a GPU if there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
-
-
 def train(
     store: str | Path,
     sample: str | Path,
@@ -164,7 +158,7 @@ def train(
         If the loss is not finite; ``best.pt`` and ``last.pt`` are those of the epoch before.
     """
     out = Path(out)
-    network_spec(config.network)
+    execution = Execution.choose(config.network, device=device, precision=config.precision)
     data = open_training_data(
         store,
         sample,
@@ -178,9 +172,8 @@ def train(
     if restart:
         for name in (BEST_NAME, LAST_NAME, LOG_NAME):
             (out / name).unlink(missing_ok=True)
-    target = choose_device(device)
-    with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
-        run = _Run(config=config, data=data, out=out, device=target, identity=identity, description=description)
+    with torch.random.fork_rng(devices=[execution.device] if execution.device.type == "cuda" else []):
+        run = _Run(config=config, data=data, out=out, execution=execution, identity=identity, description=description)
         trained = run.go()
     result = run.result()
     if trained or not (out / RECORD_NAME).exists():
@@ -204,19 +197,15 @@ class _Run:
         config: TrainConfig,
         data: TrainingData,
         out: Path,
-        device: torch.device,
+        execution: Execution,
         identity: str,
         description: str,
     ) -> None:
-        self.config, self.data, self.out, self.device = config, data, out, device
+        self.config, self.data, self.out = config, data, out
         self.identity, self.description = identity, description
-        spec = network_spec(config.network)
-        self.memory_format = torch.channels_last if spec.channels_last else torch.contiguous_format
-        self.bf16 = config.precision == "bf16" or (
-            config.precision == "auto" and (device.type == "cuda" or supports_bf16())
-        )
+        self.execution = execution
         network = build_network(config.network, bands=len(config.preprocessing.bands), seed=config.seed)
-        network = network.to(device).to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        network = execution.place(network)
         self.state = _State(
             network=network,
             optimizer=make_optimizer(network, learning_rate=config.learning_rate, weight_decay=config.weight_decay),
@@ -316,13 +305,13 @@ class _Run:
             f"recall {merit.recall:.2f} at FPR {config.selection_fpr:g}"
         )
 
-    def _step(self, rows: np.ndarray[Any, np.dtype[np.int64]], generator: torch.Generator, number: int) -> float:
+    def _step(self, rows: NDArray[np.int64], generator: torch.Generator, number: int) -> float:
         config, state = self.config, self.state
         images = torch.from_numpy(self.data.train.images(rows))
         images = augment(images, config.augmentation, noise=config.preprocessing.noise, generator=generator)
-        targets = torch.from_numpy(self.data.train.labels[rows]).to(self.device, torch.float32)
+        targets = torch.from_numpy(self.data.train.labels[rows]).to(self.execution.device, torch.float32)
         smoothing = config.label_smoothing
-        logits = self._logits(state.network, images)
+        logits = self.execution.logits(state.network, images, config.preprocessing)
         loss = binary_cross_entropy_with_logits(logits, targets * (1.0 - 2.0 * smoothing) + smoothing)
         value = float(loss.detach())
         if not np.isfinite(value):
@@ -333,13 +322,7 @@ class _Run:
         state.mean.update(state.network)
         return value
 
-    def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
-        prepared = standardize(images.to(self.device, non_blocking=True), self.config.preprocessing)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            logits: Tensor = network(prepared.contiguous(memory_format=self.memory_format))
-        return logits.float()
-
-    def _report_bad_batch(self, rows: np.ndarray[Any, np.dtype[np.int64]], number: int, value: float) -> None:
+    def _report_bad_batch(self, rows: NDArray[np.int64], number: int, value: float) -> None:
         images = self.data.train.images(rows)
         names = self.data.train.names(rows)
         holes = [name for name, image in zip(names, images, strict=True) if not np.isfinite(image).all()]
@@ -356,7 +339,7 @@ class _Run:
 
     @torch.no_grad()
     def _validate(self) -> Selection:
-        scores = predict(self.data.validation, lambda images: self._logits(self.state.mean.network, images))
+        scores = self._predict(self.data.validation)
         if not np.isfinite(scores).all():
             holes = self.data.validation.names(np.flatnonzero(~np.isfinite(scores)))
             raise ProcessError(
@@ -366,6 +349,14 @@ class _Run:
             )
         labels = self.data.validation.labels
         return selection_of(scores[labels == 1], scores[labels == 0], self.config.selection_fpr)
+
+    def _predict(self, part: LabeledCutouts) -> NDArray[np.float64]:
+        """Return the score of every object of a split, in its order."""
+        network, preprocessing = self.state.mean.network, self.config.preprocessing
+        scores = np.full(len(part), np.nan)
+        for rows, images in part.batches(EVALUATION_BATCH):
+            scores[rows] = self.execution.logits(network, torch.from_numpy(images), preprocessing).cpu().numpy()
+        return scores
 
     def _checkpoint(self) -> Checkpoint:
         state = self.state
@@ -382,7 +373,7 @@ class _Run:
                 "validation_partial": merit["partial"],
                 "selection_fpr": self.config.selection_fpr,
                 "counts": self.data.counts(),
-                "bf16": self.bf16,
+                "bf16": self.execution.bf16,
             },
             seed=self.config.seed,
             code_hash=code_hash(),
@@ -431,14 +422,6 @@ class _Run:
 
 def _holds_epoch(path: Path, epoch: int) -> bool:
     return path.exists() and load_checkpoint(path).metrics.get("epoch") == epoch
-
-
-def predict(part: LabeledCutouts, logits_of: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the score of every object of a split, in its order."""
-    scores = np.full(len(part), np.nan)
-    for rows, images in part.batches(EVALUATION_BATCH):
-        scores[rows] = logits_of(torch.from_numpy(images)).cpu().numpy()
-    return scores
 
 
 def _flatten(value: Any, path: str = "") -> dict[str, Any]:

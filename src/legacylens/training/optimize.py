@@ -68,13 +68,3 @@ class RunningMean:
                 value.lerp_(current[name], 1.0 - memory)
             else:
                 value.copy_(current[name])
-
-
-def supports_bf16() -> bool:
-    """Return whether this processor computes in bfloat16; others emulate it, slowly."""
-    capabilities = getattr(torch.cpu, "get_capabilities", None)
-    if capabilities is None:  # torch before 2.9
-        check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-        return bool(check is not None and check())
-    found = capabilities()
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
