@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from legacylens import __version__
+from legacylens.cli import known_lenses, parent, run
 from legacylens.errors import LegacylensError
 
 EPILOG = "Exit codes: 0 done, 1 failed, 2 bad usage or input, 130 interrupted (run again: finished work is kept)."
@@ -41,6 +42,12 @@ def _root(
     ] = False,
 ) -> None:
     """Find strong gravitational lenses in the DESI Legacy Imaging Surveys."""
+
+
+app.command("run")(run.run)
+app.command("quickstart")(run.quickstart)
+app.command("known-lenses")(known_lenses.known_lenses)
+app.command("parent")(parent.parent)
 
 
 def main() -> None:

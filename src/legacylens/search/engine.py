@@ -20,7 +20,7 @@ from typing import Any, Literal
 from legacylens.errors import FileProblem, InputError
 from legacylens.files import remove_leftovers, sha256_of_text, to_json, write_json
 from legacylens.progress import console
-from legacylens.provenance import code_hash, write_provenance
+from legacylens.provenance import RECORD_NAME, code_hash, write_provenance
 
 STATE_NAME = "step.json"
 
@@ -187,14 +187,15 @@ def run_steps(steps: Sequence[Step], out: Path) -> list[Outcome]:
             start = time.monotonic()
             results = step.run(folder)
             seconds = float(state.get("seconds", 0.0)) + time.monotonic() - start
-            write_provenance(
-                folder,
-                step=step.name,
-                configuration=step.configuration,
-                inputs=step.input_paths or {},
-                seeds=step.seeds,
-                results=results,
-            )
+            if not (folder / RECORD_NAME).exists():  # most parts write their own, which knows more
+                write_provenance(
+                    folder,
+                    step=step.name,
+                    configuration=step.configuration,
+                    inputs=step.input_paths or {},
+                    seeds=step.seeds,
+                    results=results,
+                )
             write_json(folder / STATE_NAME, {"key": key, "status": "finished", "seconds": seconds, "results": results})
             outcomes.append(Outcome(name=step.name, folder=folder, status="done", seconds=seconds, results=results))
     return outcomes
