@@ -15,10 +15,10 @@ from legacylens.errors import FileProblem, InputError, ProcessError
 from legacylens.models.checkpoint import Checkpoint, save_checkpoint
 from legacylens.models.standardize import standardize
 from legacylens.models.symmetry import transform
-from legacylens.scan import store as scan_store
+from legacylens.scan import score as scan_store
 from legacylens.scan.config import ScanConfig
+from legacylens.scan.score import score_store
 from legacylens.scan.scorer import Scorer, score_of_logit
-from legacylens.scan.store import score_store
 
 FP32 = ScanConfig(block=16, batch=8, precision="fp32")
 

@@ -1,6 +1,8 @@
 """The parts of the training: configuration, selection, sampling, augmentation, learning rate, running mean."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -224,3 +226,12 @@ def test_running_mean_forgets_its_start_and_follows() -> None:
     plain.update(network)
     assert plain.network.weight.item() == 5.0
     assert not plain.network.weight.requires_grad
+
+
+# --- cost of importing
+
+
+@pytest.mark.parametrize("module", ["legacylens.training.config", "legacylens.scan.config", "legacylens.cli.train"])
+def test_records_and_verbs_are_imported_without_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,90 @@
+"""The verb ``train``: labeled cutouts to a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    sample: Annotated[Path | None, typer.Argument(help="sample.parquet with labels and split, or its folder.")] = None,
+    store: Annotated[Path | None, typer.Argument(help="Cutout store.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for best.pt, last.pt and log.csv.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="TOML file with the keys of the record TrainConfig.")
+    ] = None,
+    network: Annotated[str | None, typer.Option(help="Network to train; --networks lists them.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the non-lenses.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Cutouts in a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Budget of time; the learning rate is annealed within it.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, order and augmentation.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    restart: Annotated[bool, typer.Option("--restart", help="Discard an earlier run in the folder.")] = False,
+    description: Annotated[str, typer.Option(help="What a user of the network should know.")] = "",
+    networks: Annotated[bool, typer.Option("--networks", help="List the networks and exit.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    r"""Train a network on the training split and keep the epoch that is best on the validation split.
+
+    The same seed gives the same weights; an interrupted run goes on exactly where it stopped; the sealed split is not
+    read. The recall that is printed chose the epoch and is optimistic: `legacylens validate` gives the honest one.
+
+    \b
+    Example:
+      legacylens train sample/ cutouts/store --out train/ --epochs 40
+      legacylens train --networks --json
+    """
+    from legacylens.cli.output import show, table
+
+    if networks:
+        from legacylens.models.registry import NETWORKS
+
+        listed = [
+            {"name": spec.name, "parameters": spec.parameters, "description": spec.description}
+            for spec in NETWORKS.values()
+        ]
+        show(
+            {"networks": listed},
+            as_json,
+            lambda: table("Networks", ["name", "parameters", "what it is"], [tuple(row.values()) for row in listed]),
+        )
+        return
+    if sample is None or store is None or out is None:
+        raise typer.BadParameter("SAMPLE, STORE and --out are needed to train; --networks lists the networks")
+
+    from legacylens.config.load import read_toml, record_from
+    from legacylens.training.config import TrainConfig
+    from legacylens.training.loop import train as train_network
+
+    options = {
+        "network": network,
+        "epochs": epochs,
+        "batch": batch,
+        "learning_rate": learning_rate,
+        "max_minutes": minutes,
+        "precision": precision,
+        "seed": seed,
+    }
+    values = {**(read_toml(config) if config else {}), **{k: v for k, v in options.items() if v is not None}}
+    settings = record_from(TrainConfig, values, config or "options of legacylens train")
+    result = train_network(store, sample, settings, out, restart=restart, device=device, description=description)
+
+    def render() -> list[object]:
+        left_out = sum(result.left_out.values())
+        return [
+            table("Objects", ["split and class", "used"], list(result.counts.items())),
+            *([f"{left_out} objects of the sample have no cutout: {result.left_out}"] if left_out else []),
+            f"{result.network}: {result.epochs} epochs in {result.minutes:.1f} min "
+            f"({result.images_per_second:.0f} cutouts/s), ended by {result.stopped}; "
+            f"best is epoch {result.best_epoch} with a recall of {result.recall:.2f} at a false-positive rate of "
+            f"{result.selection_fpr:g} on the validation split, which chose it",
+            f"{result.best}",
+        ]
+
+    show(result.summary(), as_json, render)
