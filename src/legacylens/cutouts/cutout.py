@@ -25,6 +25,9 @@ MAX_EMPTY_FRACTION = 0.5
 MAX_EMPTY_FRACTION_CENTER = 0.1
 """The same within `CENTER_RADIUS`: beyond it the source itself is missing."""
 
+MAX_UNWEIGHTED_FRACTION_CENTER = 0.5
+"""Largest fraction of pixels within `CENTER_RADIUS` with invvar 0, where coadds hold interpolated values."""
+
 MAX_NOISE = 0.5
 """Largest pixel noise that is believed to be in nanomaggies. The survey has 0.002 to 0.05, images in ADU 1 to 100."""
 
@@ -141,7 +144,9 @@ def _shape_defect(
     return None
 
 
-def _empty_defect(bands: tuple[str, ...], image: NDArray[np.floating]) -> Defect | None:
+def _empty_defect(
+    bands: tuple[str, ...], image: NDArray[np.floating], invvar: NDArray[np.floating] | None
+) -> Defect | None:
     zero = image == 0.0
     empty = zero.mean(axis=(1, 2))
     center = center_mask(*image.shape[1:])
@@ -166,13 +171,24 @@ def _empty_defect(bands: tuple[str, ...], image: NDArray[np.floating]) -> Defect
     if (empty_center > MAX_EMPTY_FRACTION_CENTER).any():
         worst = float(empty_center.max())
         return Defect(
-            reason="bad-pixels",
+            reason="bad-center",
             name=f"fraction of pixels without data within {CENTER_RADIUS:g} px of the center "
             f"in band {_band_list(bands, empty_center > MAX_EMPTY_FRACTION_CENTER)}",
             value=f"{worst:.2f}",
             allowed=f"<= {MAX_EMPTY_FRACTION_CENTER:g}",
             remedy="The source itself has no data: leave the position out.",
         )
+    if invvar is not None:
+        unweighted = (invvar[:, center] == 0.0).mean(axis=1)
+        if (unweighted > MAX_UNWEIGHTED_FRACTION_CENTER).any():
+            return Defect(
+                reason="bad-center",
+                name=f"fraction of pixels with invvar 0 within {CENTER_RADIUS:g} px of the center "
+                f"in band {_band_list(bands, unweighted > MAX_UNWEIGHTED_FRACTION_CENTER)}",
+                value=f"{float(unweighted.max()):.2f}",
+                allowed=f"<= {MAX_UNWEIGHTED_FRACTION_CENTER:g}",
+                remedy="The source is masked in every exposure (saturated, or a defect): leave the position out.",
+            )
     if (empty > MAX_EMPTY_FRACTION).any():
         return Defect(
             reason="bad-pixels",
@@ -265,7 +281,7 @@ def defect_of(
             allowed=">= 0 1/nanomaggies^2",
             remedy="Pixels without data have invvar 0.",
         )
-    return _empty_defect(bands, image) or _unit_defect(bands, image, invvar)
+    return _empty_defect(bands, image, invvar) or _unit_defect(bands, image, invvar)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -145,6 +145,11 @@ class StoreWriter:
     def __len__(self) -> int:
         return len(self._known)
 
+    @property
+    def source_ids(self) -> frozenset[str]:
+        """All sources of the store."""
+        return frozenset(self._known)
+
     def add(self, cutout: Cutout, extra: Mapping[str, Any] | None = None) -> None:
         """Append one cutout.
 
