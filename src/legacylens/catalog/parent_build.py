@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
 from legacylens.catalog.parent import (
-    CUT_COLUMNS,
     PARENT_UNITS,
     CutCount,
     ParentCuts,
@@ -32,6 +31,7 @@ from legacylens.catalog.parent import (
 )
 from legacylens.catalog.sweeps import (
     COLUMNS,
+    FILLABLE,
     SweepFile,
     describe_missing,
     iter_sweep,
@@ -70,6 +70,8 @@ class SweepReport:
     """What each cut removed."""
     problem: str = ""
     """Why the file was left out; empty if it was not."""
+    remedy: str = ""
+    """What to do about it."""
     reason: str = ""
     """The same in a stable word (``truncated``, ``not-fits``, ``missing-columns``...)."""
 
@@ -201,8 +203,7 @@ class _Selection:
 
 
 def _select_from(file: SweepFile, cuts: ParentCuts) -> _Selection:
-    missing = file.missing()
-    fatal = [name for name in missing if name in CUT_COLUMNS or not COLUMNS[name].dtype.startswith("float")]
+    fatal = [name for name in file.missing() if name not in FILLABLE]
     if fatal:
         raise missing_columns_problem(file, fatal)
     columns = [*COLUMNS, *(["brick_primary"] if "brick_primary" in file.columns else [])]
@@ -238,7 +239,8 @@ def _use_file(path: str, cuts: ParentCuts, part: Path | None, verify: bool) -> t
                 translated=(),
                 notes=(),
                 counts=(),
-                problem=str(problem),
+                problem=problem.what,
+                remedy=problem.remedy,
                 reason=problem.reason,
             ),
             Counter(),
@@ -346,13 +348,13 @@ def build_parent(
         types.update(part_types)
     used = [report for report in reports if not report.problem]
     if not used:
-        first = next(report for report in reports if report.problem)
-        more = f"\nNone of the {len(reports)} files can be used:\n" + "\n".join(report.problem for report in reports)
+        if len(reports) == 1:
+            raise FileProblem(paths[0], reports[0].problem, reports[0].remedy, reason=reports[0].reason)
         raise FileProblem(
-            first.path,
-            first.problem.removeprefix(f"{first.path}: ").rstrip("."),
-            more.strip() if len(reports) > 1 else "No other file was given.",
-            reason=first.reason,
+            f"{len(reports)} files",
+            "none of them can be used",
+            "\n".join(f"{report.path}: {report.problem}. {report.remedy}" for report in reports),
+            reason=reports[0].reason,
         )
     report = ParentReport(
         files=reports,

@@ -150,9 +150,9 @@ def float32_step(ra: NDArray[np.float64], decimals: NDArray[np.int64] | None) ->
     """Return the step of an RA column that went through float32, 0 if it did not.
 
     A number stored in float64 betrays it by being exactly a float32. A number written as text betrays it by being the
-    shortest text of a float32; a decimal number that never was one would be that only by chance, with a probability
-    of (spacing of decimals) / (spacing of float32) where the float32 are the sparser ones. The evidence of all rows
-    is added; below one in a million the chance is ruled out.
+    shortest text of a float32, or its expansion; a decimal number that never was one would be that only by chance,
+    with a probability of (spacing of decimals) / (spacing of float32) where that is below 1. The evidence of all
+    rows is added; below one in a million the chance is ruled out.
 
     Parameters
     ----------
@@ -178,12 +178,13 @@ def float32_step(ra: NDArray[np.float64], decimals: NDArray[np.int64] | None) ->
         full = np.abs(values * 1e4 - np.round(values * 1e4)) > 1e-9
         return step if full.sum() >= 3 and bool(np.all(narrow.astype(np.float64) == values)) else 0.0
     places = decimals[good]
+    unit = 10.0 ** (-places.astype(np.float64))
+    if float(np.log10(np.minimum(1.0, unit / spacing)).sum()) >= -6.0:
+        return 0.0
     shortest = np.array([float(str(value)) for value in narrow])
-    survives = np.abs(shortest - values) < 0.25 * 10.0 ** (-places.astype(np.float64))
-    chance = np.minimum(1.0, 10.0 ** (-places.astype(np.float64)) / spacing)
-    if bool(np.all(survives)) and float(np.log10(chance).sum()) < -6.0:
-        return step
-    return 0.0
+    is_shortest = np.abs(shortest - values) < 0.25 * unit
+    is_expansion = np.abs(narrow.astype(np.float64) - values) <= 0.5 * unit
+    return step if bool(np.all(is_shortest)) or bool(np.all(is_expansion)) else 0.0
 
 
 _DEGREES = r"(?P<ra>\d{1,4}\.\d{3,})(?P<dec>[+-]\d{1,2}\.\d{3,})$"

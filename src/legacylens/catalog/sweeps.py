@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,6 +97,9 @@ SWEEP_COLUMNS: tuple[SweepColumn, ...] = (
 COLUMNS: Mapping[str, SweepColumn] = {column.name: column for column in SWEEP_COLUMNS}
 """Name -> column."""
 
+FILLABLE = frozenset(column.name for column in SWEEP_COLUMNS if column.absent)
+"""Columns that older releases lack, which can be filled; the lack of any other means a damaged file."""
+
 _IDENTITY = ("release", "brickid", "brickname", "objid", "type", "ra", "dec")
 _SHAPES = ("r", "e1", "e2")
 _TFORM = re.compile(r"^\s*(\d*)([LXBIJKAEDCMPQ])")
@@ -162,11 +166,16 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
             yield handle
     except FileNotFoundError:
         raise FileProblem(path, "no such file", "Check the path.", reason="missing") from None
+    except ImportError as error:  # fsspec imports what a protocol needs when it is first used
+        raise FileProblem(
+            path, f"its protocol needs a package that is not installed ({error})", "Install it, or download the file.",
+            reason="unreachable",
+        ) from error  # fmt: skip
     except EOFError as error:  # a compressed stream that ends before its end mark
         raise FileProblem(
             path, f"the compressed file ends too early ({error})", "Download it again.", reason="truncated"
         ) from error
-    except OSError as error:
+    except (OSError, zlib.error) as error:
         raise FileProblem(
             path, f"cannot be read ({error})", "Check the file, the address and the network.", reason="unreachable"
         ) from error
@@ -401,8 +410,8 @@ def iter_sweep(
     rows
         Rows of a block; default: as many as fill `BLOCK_BYTES`.
     fill_missing
-        Take missing float columns from the columns of an older release where there are such, else fill them with
-        NaN. Without it a missing column is an error.
+        Take the columns that older releases lack (`FILLABLE`) from the columns that stood in their place, else fill
+        them with NaN. Any other missing column is an error.
 
     Yields
     ------
@@ -418,11 +427,7 @@ def iter_sweep(
     wanted = tuple(COLUMNS) if columns is None else tuple(name.lower() for name in columns)
     missing = file.missing(wanted)
     translated = file.translated(wanted)
-    fatal = [
-        name
-        for name in missing
-        if not fill_missing or name not in COLUMNS or not COLUMNS[name].dtype.startswith("float")
-    ]
+    fatal = [name for name in missing if not fill_missing or name not in FILLABLE]
     if fatal:
         raise missing_columns_problem(file, fatal)
     step = max(1, BLOCK_BYTES // file.row_bytes) if rows is None else rows

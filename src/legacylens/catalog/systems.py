@@ -79,6 +79,12 @@ class Merged:
     """Groups that were wider than twice the radius and were cut."""
 
 
+def _groups(group: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return the members of each group, in their order."""
+    order = np.argsort(group, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(group) else []
+
+
 def _split_chains(
     ra: NDArray[np.float64], dec: NDArray[np.float64], group: NDArray[np.int64], radius: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
@@ -87,12 +93,9 @@ def _split_chains(
     extent = np.zeros(len(group))
     chains = 0
     following = int(group.max()) + 1 if len(group) else 0
-    order = np.argsort(group, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(group[order]) != 0]) if len(group) else np.empty(0, int)
-    for start, stop in zip(starts, np.r_[starts[1:], len(order)], strict=True):
-        if stop - start == 1:
+    for members in _groups(group):
+        if len(members) == 1:
             continue
-        members = order[start:stop]
         first, second = np.triu_indices(len(members), k=1)
         distance = separation_arcsec(ra[members[first]], dec[members[first]], ra[members[second]], dec[members[second]])
         if distance.max() <= 2 * radius:
@@ -209,11 +212,9 @@ def merge_systems(entries: pd.DataFrame, radius: float = 3.0) -> Merged:
     lists_read = frozenset(table["source"].unique())
     table["name_offset"], excess = _name_offset(table)
     columns = {name: table[name].tolist() for name in ENTRY_COLUMNS} | {"disputed": (excess > DISPUTED).tolist()}
-    order = np.argsort(group, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(group[order]) != 0]) if len(group) else np.empty(0, int)
     rows, label = [], np.empty(len(table), dtype=np.int64)
-    for number, (start, stop) in enumerate(zip(starts, np.r_[starts[1:], len(order)], strict=True)):
-        members = order[start:stop].tolist()
+    for number, places in enumerate(_groups(group)):
+        members = places.tolist()
         label[members] = number
         row = _describe({name: [values[place] for place in members] for name, values in columns.items()}, lists_read)
         rows.append({**row, "extent": extent[members[0]]})

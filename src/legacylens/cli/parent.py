@@ -47,27 +47,45 @@ def parent(
     report = build_parent(sources, cuts, out, workers=workers, verify=verify)
 
     def render() -> list[object]:
+        remarks: dict[str, list[str]] = {}
+        for file in report.files:
+            for note in file.notes:
+                remarks.setdefault(note, []).append(file.path.rsplit("/", 1)[-1])
         parts: list[object] = [
             table(
                 "Files",
-                ["file", "release", "rows", "selected", "what is missing or wrong"],
+                ["file", "release", "rows", "selected", "missing columns", "left out because"],
                 [
                     (
                         file.path.rsplit("/", 1)[-1],
                         file.release or None,
                         file.rows,
                         file.selected,
-                        file.problem or "\n".join(file.notes) or "nothing",
+                        ", ".join(file.missing).upper() or "none",
+                        f"{file.problem}. {file.remedy}" if file.problem else None,
                     )
                     for file in report.files
                 ],
             ),
+        ]
+        if remarks:
+            parts.append(
+                table(
+                    "What that means",
+                    ["remark", "files"],
+                    [
+                        (note, ", ".join(files) if len(files) < 4 else f"{len(files)} files")
+                        for note, files in remarks.items()
+                    ],
+                )
+            )
+        parts.append(
             table(
                 "Cuts",
                 ["cut", "removes", "removed", "left"],
                 [(count.cut, count.meaning, count.removed, count.left) for count in report.counts],
-            ),
-        ]
+            )
+        )
         if report.table:
             parts.append(f"{report.selected:,} parents in {report.table}")
         return parts
