@@ -45,8 +45,17 @@ def test_inspections_for_each_lens():
     assert expected.lenses_found == 500
     assert expected.list_length == pytest.approx(505)
     assert expected.inspections_per_lens == pytest.approx(1.01)
-    nothing = survey_expectation(recall_at_threshold([0.0], [0.0], 0.5))
+    nothing = survey_expectation(recall_at_threshold([0.0], [1.0], 0.5))
     assert nothing.inspections_per_lens is None
+    assert nothing.purity == 0.0
+
+
+def test_no_false_positive_promises_nothing():
+    """Zero of a hundred is not a rate of zero: only the lower end of the purity is known."""
+    expected = survey_expectation(recall_at_threshold([1.0] * 10, [0.0] * 100, 0.5))
+    assert (expected.purity, expected.list_length, expected.inspections_per_lens) == (None, None, None)
+    assert expected.purity_low < 0.01
+    assert expected.purity_high == 1.0
 
 
 def test_an_impossible_prevalence_is_refused():

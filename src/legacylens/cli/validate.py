@@ -50,7 +50,7 @@ def validate(
                 f"{row['n_recovered']}/{row['n_lenses']}",
                 f"{row['n_false_positives']}/{row['n_non_lenses']:,}",
                 f"{row['threshold']:.4g}",
-                f"{100 * row['survey']['purity']:.2g} %",
+                f"{100 * row['survey']['purity_low']:.2g} - {100 * row['survey']['purity_high']:.2g} %",
                 row["note"] or "measured",
             )
             for row in result["recall"]

@@ -82,7 +82,7 @@ def recall_figure(result: Mapping[str, Any]) -> Figure:
         axes.set_ylabel("recall of known lenses")
         axes.set_title(f"{result['split']} split: {roc['n_lenses']:,} lenses, {roc['n_non_lenses']:,} non-lenses")
         axes.grid(True)
-        axes.legend(loc="lower right")
+        axes.legend(loc="best")
         return figure
 
 
@@ -103,19 +103,20 @@ def histogram_figure(result: Mapping[str, Any]) -> Figure:
             axes.stairs(counts / total, edges, color=color, lw=1.2)
         axes.set_yscale("log")
         axes.set_ylim(0.6 * smallest, 1.4)
-        for row in result["recall"]:
-            if edges[0] < row["threshold"] < edges[-1]:
-                axes.axvline(row["threshold"], color="#808080", lw=0.9, ls="--" if row["measurable"] else ":")
+        # Where few non-lenses stand behind them, several rates share a threshold; its line names the highest.
+        for threshold, row in {row["threshold"]: row for row in reversed(result["recall"])}.items():
+            if edges[0] < threshold < edges[-1]:
+                axes.axvline(threshold, color="#808080", lw=0.9, ls="--" if row["measurable"] else ":")
                 axes.text(
-                    row["threshold"],
+                    threshold,
                     1.0,
-                    f" {row['fpr_target']:g}",
+                    f"{row['fpr_target']:g}",
                     fontsize=8,
                     va="bottom",
-                    ha="left",
+                    ha="center",
                     transform=axes.get_xaxis_transform(),
                 )
-        axes.set_xlabel(f"{result['ranked_by']}   (dashed: threshold at this false-positive rate)")
+        axes.set_xlabel(f"{result['ranked_by']}   (lines: thresholds at these false-positive rates)")
         axes.set_ylabel("fraction of the class")
         axes.legend(loc="best")
         return figure

@@ -250,9 +250,11 @@ def _fixed(value: float | None, digits: int = 2) -> str:
 
 
 def _rate(value: float | None) -> str:
-    """Return a rate as text: 0.01 as it is, 0.0001 as 1e-4."""
+    """Return a rate as text: 0.01 as it is, 0.0001 as 1e-4, 12345 as 12,345."""
     if value is None:
         return "–"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
     if 0 < abs(value) < 1e-3:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa.removesuffix('.0')}e{int(exponent)}"

@@ -24,20 +24,20 @@ class SurveyExpectation:
     """Assumed lenses for each object."""
     parent_size: int
     """Objects scored."""
-    purity: float
-    """Expected fraction of lenses in the list."""
+    purity: float | None
+    """Expected fraction of lenses in the list; None without a false positive, when only the lower end is known."""
     purity_low: float
     """Lower end, from the ends of recall and false-positive rate jointly."""
     purity_high: float
     """Upper end."""
-    list_length: float
-    """Expected objects above the threshold."""
+    list_length: float | None
+    """Expected objects above the threshold; None without a false positive."""
     list_length_low: float
     list_length_high: float
     lenses_found: float
     """Expected lenses in the list."""
     inspections_per_lens: float | None
-    """Objects to look at for each lens found; None if no lens is expected."""
+    """Objects to look at for each lens found; None if no lens is expected, or without a false positive."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON-compatible dictionary."""
@@ -78,15 +78,16 @@ def survey_expectation(
         return size * (pi * tpr + (1.0 - pi) * fpr)
 
     found = size * pi * point.recall
+    seen = point.n_false_positives > 0  # a rate of zero would promise a list without a single false positive
     return SurveyExpectation(
         prevalence=pi,
         parent_size=size,
-        purity=purity(point.recall, point.fpr, pi),
+        purity=purity(point.recall, point.fpr, pi) if seen else None,
         purity_low=purity(tpr_low, fpr_high, pi),
         purity_high=purity(tpr_high, fpr_low, pi),
-        list_length=length(point.recall, point.fpr),
+        list_length=length(point.recall, point.fpr) if seen else None,
         list_length_low=length(tpr_low, fpr_low),
         list_length_high=length(tpr_high, fpr_high),
         lenses_found=found,
-        inspections_per_lens=length(point.recall, point.fpr) / found if found > 0 else None,
+        inspections_per_lens=length(point.recall, point.fpr) / found if found > 0 and seen else None,
     )
