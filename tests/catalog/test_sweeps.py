@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fitsio
@@ -232,3 +234,78 @@ def test_real_files_of_an_older_release(real_data: Path):
     for path in sorted((real_data / "sweeps").glob("not_a_*")):
         with pytest.raises(FileProblem, match="not FITS: it starts with 'This is a test file"):
             open_sweep(str(path))
+
+
+class _Ranges(BaseHTTPRequestHandler):
+    """A web server of files that answers requests for a part of a file, or ignores that they ask for a part."""
+
+    content: bytes = b""
+    ranges: bool = True
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, *, body: bool) -> None:
+        if self.path.endswith("none.fits"):
+            self.send_error(404)
+            return
+        wanted = self.headers.get("Range")
+        part = self.content
+        if wanted and self.ranges:
+            start, _, stop = wanted.removeprefix("bytes=").partition("-")
+            part = self.content[int(start) : int(stop) + 1 if stop else None]
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{int(start) + len(part) - 1}/{len(self.content)}")
+        else:
+            self.send_response(200)
+        if self.ranges:
+            self.send_header("Accept-Ranges", "bytes")
+            self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        if body:
+            self.wfile.write(part)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def web_server():
+    pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Ranges)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_sweep_over_http(make_sweep, web_server, monkeypatch):
+    path = make_sweep(n=3000)
+    monkeypatch.setattr(_Ranges, "content", path.read_bytes())
+    monkeypatch.setattr(_Ranges, "ranges", True)
+    pd.testing.assert_frame_equal(read_sweep(str(path)), read_sweep(f"{web_server}/sweep.fits"))
+    with pytest.raises(FileProblem, match="not found, or its server"):
+        open_sweep(f"{web_server}/none.fits")
+    monkeypatch.setattr(_Ranges, "content", path.read_bytes()[:-30_000])
+    with pytest.raises(FileProblem, match=r"of the 3,000 rows") as caught:
+        open_sweep(f"{web_server}/cut.fits")
+    assert caught.value.reason == "truncated"
+
+
+def test_a_server_that_sends_only_whole_files(make_sweep, web_server, monkeypatch):
+    monkeypatch.setattr(_Ranges, "content", make_sweep(n=30).read_bytes())
+    monkeypatch.setattr(_Ranges, "ranges", False)
+    with pytest.raises(FileProblem, match="sends only whole files") as caught:
+        read_sweep(f"{web_server}/whole.fits")
+    assert caught.value.reason == "unreachable"
+
+
+def test_nobody_answers():
+    pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp")
+    with pytest.raises(FileProblem, match="its server does not answer"):
+        open_sweep("http://127.0.0.1:9/sweep.fits")

@@ -41,6 +41,8 @@ class KnownLenses:
     """Merging radius [arcsec]."""
     chains: int
     """Groups that were too wide to be one system and were cut."""
+    joined_by_name: int
+    """Systems that were joined to another one because they share a name."""
 
     @property
     def problems(self) -> tuple[ListProblem, ...]:
@@ -62,6 +64,7 @@ class KnownLenses:
         return {
             "rows": sum(each.rows for each in self.lists if each.source == "lenscat"),
             "desi_named": int(desi.sum()),
+            "desi_named_systems": int(systems["names"].str.contains(r"(?:^|\| )DESI-").sum()),
             "desi_named_first": int(lenscat["name"].str.startswith("DESI-").sum()),
             "desi_rule": "rows of lenscat of which any alias starts with 'DESI-'; ..._first: the first alias does",
             "confident": int((lenscat["grade"] == "confident").sum()),
@@ -73,6 +76,7 @@ class KnownLenses:
             "radius_arcsec": self.radius,
             "widest_system_arcsec": float(systems["extent"].max()) if len(systems) else 0.0,
             "chains_cut": self.chains,
+            "joined_by_name": self.joined_by_name,
             "tiers": {str(tier): int((systems["tier"] == tier).sum()) for tier in TIERS},
             "tier_meaning": {str(tier): meaning for tier, meaning in TIERS.items()},
             "grades": _counts(systems["grade"].replace("", "ungraded")),
@@ -168,6 +172,7 @@ def gather(
         left_out=tuple(left_out),
         radius=radius,
         chains=merged.chains,
+        joined_by_name=merged.joined_by_name,
     )
 
 

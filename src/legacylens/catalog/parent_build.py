@@ -136,7 +136,8 @@ def sweep_paths(sources: Iterable[str | Path | Release]) -> list[str]:
             continue
         name = str(source)
         filesystem, inside = url_to_fs(name)
-        if not filesystem.isdir(inside):
+        # By name first: asking a web server whether a file is a folder can download the file.
+        if name.endswith((".fits", ".fits.gz")) or not filesystem.isdir(inside):
             paths.append(name)
             continue
         release = Release(root=name.rstrip("/"))

@@ -296,7 +296,11 @@ def read_user_list(
         raise InputError(f"channel {channel!r} is none of {', '.join(CHANNELS)}")
     raw = read_columns(path)
     source = source or Path(path).stem
-    if not column_map and set(LENSCAT_COLUMNS) <= set(raw.frame.columns):
+    mapped = [column.partition(":")[0] for column in (column_map or {}).values()]
+    # A map that does not fit is the map of another of the user's lists.
+    if set(LENSCAT_COLUMNS) <= set(raw.frame.columns) and (
+        not mapped or any(raw.find(name) is None for name in mapped)
+    ):
         return _from_lenscat(raw, source)
     quantities: Sequence[str] = ("name", "grade", "channel", "kind", "ref", "z_l", "z_s", "theta_E")
     found = read_list(path, column_map, quantities=quantities, raw=raw)

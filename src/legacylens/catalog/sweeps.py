@@ -164,7 +164,11 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
     try:
         with fsspec.open(path, "rb", compression="infer") as handle:
             yield handle
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if "://" in path:  # fsspec says the same of a server that does not answer
+            raise FileProblem(
+                path, "not found, or its server does not answer", "Check the address and the network.", reason="missing"
+            ) from error
         raise FileProblem(path, "no such file", "Check the path.", reason="missing") from None
     except ImportError as error:  # fsspec imports what a protocol needs when it is first used
         raise FileProblem(
@@ -178,6 +182,19 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
     except (OSError, zlib.error) as error:
         raise FileProblem(
             path, f"cannot be read ({error})", "Check the file, the address and the network.", reason="unreachable"
+        ) from error
+
+
+def _skip_to(path: str, handle: IO[bytes], place: int, whence: int = 0) -> None:
+    """Move to an offset; a server that cannot send a part of a file is named."""
+    try:
+        handle.seek(place, whence)
+    except ValueError as error:
+        raise FileProblem(
+            path,
+            f"the server sends only whole files ({error})",
+            "Download the file and give its path.",
+            reason="unreachable",
         ) from error
 
 
@@ -288,7 +305,7 @@ def open_sweep(path: str) -> SweepFile:
                 found = list(dtype.names or ())
                 if sum(name in found for name in _IDENTITY) > len(_IDENTITY) // 2:
                     break
-            handle.seek(start + _data_bytes(header))
+            _skip_to(path, handle, start + _data_bytes(header))
             header = _read_header(path, handle)
         if header is None:
             raise FileProblem(
@@ -306,7 +323,7 @@ def open_sweep(path: str) -> SweepFile:
             release = int(np.frombuffer(first, dtype=dtype)["release"][0])
         size = getattr(handle, "size", None) if not path.endswith(".gz") else None
         if size is None and not path.endswith(".gz"):
-            handle.seek(0, 2)
+            _skip_to(path, handle, 0, 2)
             size = handle.tell()
         if size is not None and size < start + n_rows * row_bytes:
             raise _truncated(path, max(0, size - start) // row_bytes, n_rows)
@@ -432,7 +449,7 @@ def iter_sweep(
         raise missing_columns_problem(file, fatal)
     step = max(1, BLOCK_BYTES // file.row_bytes) if rows is None else rows
     with _opened(file.path) as handle:
-        handle.seek(file.data_start)
+        _skip_to(file.path, handle, file.data_start)
         for start in range(0, file.n_rows, step) or (0,):
             n = min(step, file.n_rows - start)
             buffer = _read_exactly(handle, n * file.row_bytes)

@@ -3,7 +3,12 @@
 The rule. Entries within the radius of each other are linked, and linked entries form a group. If no two members of a
 group lie farther apart than twice the radius, the group is one system. Otherwise the group is a chain, and it is cut
 by complete linkage at twice the radius: the two clusters whose farthest members are nearest are joined first, as long
-as those lie within twice the radius. So no system is ever wider than twice the radius, however long the chain.
+as those lie within twice the radius. So position alone never makes a system wider than twice the radius, however long
+the chain.
+
+Afterwards systems are joined that share a name which carries a position to the arcsecond (DESI-029.2189-01.6962,
+J022549+012034), if the entries of that name lie within `NAME_RADII` radii of each other: lists that disagree by some
+arcseconds about one object. The position is then that of an entry which agrees with its name.
 
 The entries are sorted by what they say before anything else is done, so the result does not depend on the order in
 which the lists, or the rows of a list, were given.
@@ -19,6 +24,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
 from legacylens.catalog.channels import CHANNELS, COMPILATIONS
@@ -29,7 +36,7 @@ from legacylens.survey.sphere import groups_within, separation_arcsec
 
 SYSTEM_COLUMNS = {
     "system_id": "L and the position in degrees: stable as long as the position is",
-    "ra": "right ascension [deg], of the entry with the finest coordinates",
+    "ra": "right ascension [deg], of an entry that agrees with its name, among those of the finest coordinates",
     "dec": "declination [deg], of the same entry",
     "tier": "1 secure, 2 likely, 3 possible, 4 doubtful, 5 rejected (see TIERS)",
     "grade": "best grade of all entries",
@@ -61,6 +68,12 @@ TIERS = {
 }
 """Tier -> meaning. Only tiers 1 and 2 are labels to learn from; every tier is kept away from negatives."""
 
+NAME_RADII = 5.0
+"""Entries with the same name are one system up to so many radii, if the name carries a position."""
+
+PRECISE_NAME = 25.0
+"""Largest uncertainty of the position in such a name [arcsec]: that of whole seconds of time."""
+
 DISPUTED = 60.0
 """By how much the position in an entry's name must differ from its coordinates, beyond the precision of the name, for
 the entry to count as disputed [arcsec]. In lenscat some rows have lost the hours of RA and the degrees of Dec."""
@@ -77,6 +90,8 @@ class Merged:
     """One row for each system, with `SYSTEM_COLUMNS`, by RA."""
     chains: int
     """Groups that were wider than twice the radius and were cut."""
+    joined_by_name: int = 0
+    """Systems that were joined to another one because they share a name."""
 
 
 def _groups(group: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -112,6 +127,36 @@ def _split_chains(
     return group, extent, chains
 
 
+def _join_by_name(
+    table: pd.DataFrame, group: NDArray[np.int64], extent: NDArray[np.float64], radius: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
+    """Join groups that share a name with a position; return group numbers, extents, and how many groups vanished."""
+    aliases = _alias_table(table)
+    _, _, tolerance = positions_in_names(aliases["name"].tolist())
+    aliases = aliases[np.nan_to_num(tolerance, nan=np.inf) <= PRECISE_NAME]
+    aliases = aliases.assign(group=group[aliases["entry"].to_numpy(dtype=np.int64)])
+    twice = aliases[aliases.groupby("name")["group"].transform("nunique") > 1]
+    ra, dec = table["ra"].to_numpy(dtype=np.float64), table["dec"].to_numpy(dtype=np.float64)
+    links: list[tuple[int, int]] = []
+    for _, places in twice.groupby("name")["entry"]:
+        members = places.to_numpy(dtype=np.int64)
+        first, second = (members[index] for index in np.triu_indices(len(members), k=1))
+        near = separation_arcsec(ra[first], dec[first], ra[second], dec[second]) <= radius
+        links += zip(group[first[near]].tolist(), group[second[near]].tolist(), strict=True)
+    if not links:
+        return group, extent, 0
+    n = int(group.max()) + 1
+    rows, columns = np.array(links).T
+    before = len(np.unique(group))
+    _, label = connected_components(coo_array((np.ones(len(links)), (rows, columns)), shape=(n, n)), directed=False)
+    group, extent = np.asarray(label, dtype=np.int64)[group], extent.copy()
+    for each in np.unique(label[rows]):
+        members = np.flatnonzero(group == each)
+        first, second = (members[index] for index in np.triu_indices(len(members), k=1))
+        extent[members] = separation_arcsec(ra[first], dec[first], ra[second], dec[second]).max()
+    return group, extent, before - len(np.unique(group))
+
+
 def _joined(texts: Iterable[str], mark: str) -> str:
     return mark.join(dict.fromkeys(text for text in texts if text))
 
@@ -144,7 +189,7 @@ def _describe(rows: dict[str, list[Any]], lists_read: frozenset[str]) -> dict[st
     discoveries = papers - COMPILATIONS
     read = {known.paper for known in PUBLISHED if known.complete and known.source in lists_read}
     unlisted = bool(discoveries) and discoveries <= read and not (sources & {known.source for known in PUBLISHED})
-    disputed = all(rows["disputed"])
+    disputed = all(excess > DISPUTED for excess in rows["name_excess"])
     if disputed:
         tier = 4
     elif best <= GRADES.index("confident"):
@@ -157,7 +202,9 @@ def _describe(rows: dict[str, list[Any]], lists_read: frozenset[str]) -> dict[st
         tier = 5 if best == GRADES.index("D") else 3
     z_l, kind = np.asarray(rows["z_l"]), np.asarray(rows["z_l_kind"])
     spectra = np.isfinite(z_l) & (kind == "spec")
-    finest = min(range(len(ranks)), key=lambda place: (rows["step"][place], ranks[place], place))
+    finest = min(
+        range(len(ranks)), key=lambda place: (rows["name_excess"][place] > 0, rows["step"][place], ranks[place], place)
+    )
     return {
         "ra": rows["ra"][finest],
         "dec": rows["dec"][finest],
@@ -209,9 +256,10 @@ def merge_systems(entries: pd.DataFrame, radius: float = 3.0) -> Merged:
     table = entries[list(ENTRY_COLUMNS)].sort_values(keys, kind="stable", ignore_index=True)
     ra, dec = table["ra"].to_numpy(dtype=np.float64), table["dec"].to_numpy(dtype=np.float64)
     group, extent, chains = _split_chains(ra, dec, groups_within(ra, dec, radius), radius)
+    group, extent, joined = _join_by_name(table, group, extent, NAME_RADII * radius)
     lists_read = frozenset(table["source"].unique())
     table["name_offset"], excess = _name_offset(table)
-    columns = {name: table[name].tolist() for name in ENTRY_COLUMNS} | {"disputed": (excess > DISPUTED).tolist()}
+    columns = {name: table[name].tolist() for name in ENTRY_COLUMNS} | {"name_excess": excess.tolist()}
     rows, label = [], np.empty(len(table), dtype=np.int64)
     for number, places in enumerate(_groups(group)):
         members = places.tolist()
@@ -229,7 +277,12 @@ def merge_systems(entries: pd.DataFrame, radius: float = 3.0) -> Merged:
         {**dict.fromkeys(text, "str"), "target": bool, "unlisted": bool, "disputed": bool, "extent": float}
     )
     systems = systems.sort_values(["ra", "dec", "system_id"], ignore_index=True)
-    return Merged(entries=table.astype({"system_id": "str"}), systems=systems[list(SYSTEM_COLUMNS)], chains=chains)
+    return Merged(
+        entries=table.astype({"system_id": "str"}),
+        systems=systems[list(SYSTEM_COLUMNS)],
+        chains=chains,
+        joined_by_name=joined,
+    )
 
 
 def _unique(names: NDArray[np.object_]) -> list[str]:
@@ -243,13 +296,18 @@ def _unique(names: NDArray[np.object_]) -> list[str]:
     return result
 
 
+def _alias_table(entries: pd.DataFrame) -> pd.DataFrame:
+    """Return ``entry`` (place in the table) and ``name`` for each alias of each entry."""
+    aliases = pd.DataFrame({"entry": np.arange(len(entries)), "name": entries["name"].map(_aliases).to_numpy()})
+    return aliases.explode("name", ignore_index=True).dropna(subset="name")
+
+
 def _name_offset(entries: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the distance to the position in each name, and by how much it exceeds the precision of the name.
 
     Of an entry with several aliases the one that agrees best counts; NaN if none carries a position.
     """
-    aliases = pd.DataFrame({"entry": np.arange(len(entries)), "name": entries["name"].map(_aliases).to_numpy()})
-    aliases = aliases.explode("name", ignore_index=True).dropna(subset="name")
+    aliases = _alias_table(entries)
     ra, dec, tolerance = positions_in_names(aliases["name"].tolist())
     known = np.isfinite(ra)
     place = aliases["entry"].to_numpy(dtype=np.int64)[known]
