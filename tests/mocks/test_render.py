@@ -2,14 +2,19 @@ import galsim
 import numpy as np
 import pytest
 import torch
+from lenstronomy.Data.imaging_data import ImageData
+from lenstronomy.Data.psf import PSF
+from lenstronomy.ImSim.image_model import ImageModel
+from lenstronomy.LensModel.lens_model import LensModel
+from lenstronomy.LightModel.light_model import LightModel
 
 from legacylens.errors import PhysicalRangeError
 from legacylens.lensing.lens import Lens, source_position
-from legacylens.lensing.sersic import Sersic
+from legacylens.lensing.sersic import Sersic, sersic_b
 from legacylens.lensing.shear import Shear
 from legacylens.lensing.sie import SIE
 from legacylens.mocks.psf import Psf, moffat_psf, moffat_psfs
-from legacylens.mocks.render import render_arcs, render_profile, render_stars
+from legacylens.mocks.render import render_arcs, render_arcs_batch, render_profile, render_stars
 from legacylens.survey.bands import PIXSCALE
 
 EXACT = galsim.GSParams(
@@ -148,3 +153,119 @@ def test_an_almost_massless_lens_shows_the_unlensed_profile():
 def test_wrong_fluxes_are_refused(fluxes, message):
     with pytest.raises(PhysicalRangeError, match=message):
         render_profile([Sersic(r_e=0.4, n=1.0)], fluxes, moffat_psf(1.2), shape=(31, 31))
+
+
+@pytest.mark.crosscheck
+@pytest.mark.filterwarnings("ignore:`axes` should not be `None`:DeprecationWarning")
+@pytest.mark.parametrize(("r_e", "limit"), [(0.3, 3e-3), (0.15, 3e-3), (0.05, 1e-2)])
+def test_arcs_are_lenstronomys_at_supersampling_32(r_e, limit):
+    # Their fine image is convolved with the optical PSF on the fine grid and then averaged over the pixel: the pixel
+    # enters once. Ours has to be given the same PSF with the pixel in it.
+    n_pixel, os = 25, 32
+    fine = (np.arange(n_pixel * os + 1) - n_pixel * os / 2) / os
+    alpha = 1.15 / PIXSCALE / (2 * np.sqrt(2 ** (1 / 3) - 1))
+    optical = (1 + (fine[:, None] ** 2 + fine**2) / alpha**2) ** -3.0
+    optical /= optical.sum()
+    data = ImageData(
+        image_data=np.zeros((n_pixel, n_pixel)),
+        ra_at_xy_0=-(n_pixel // 2) * PIXSCALE,
+        dec_at_xy_0=-(n_pixel // 2) * PIXSCALE,
+        transform_pix2angle=np.eye(2) * PIXSCALE,
+        background_rms=1.0,
+        exposure_time=1.0,
+    )
+    psf = PSF(
+        psf_type="PIXEL",
+        kernel_point_source=optical,
+        point_source_supersampling_factor=os,
+        kernel_point_source_normalisation=True,
+    )
+    model = ImageModel(
+        data,
+        psf,
+        lens_model_class=LensModel(["SIE", "SHEAR"]),
+        source_model_class=LightModel(["SERSIC_ELLIPSE"]),
+        kwargs_numerics={
+            "supersampling_factor": os,
+            "supersampling_convolution": True,
+            "supersampling_kernel_size": None,  # by default only 5 pixels of the PSF are convolved finely
+        },
+    )
+    box = np.ones(os + 1) / os
+    box[[0, -1]] /= 2
+    rows = np.apply_along_axis(np.convolve, 1, optical, box, "same")
+    effective = np.apply_along_axis(np.convolve, 0, rows, box, "same")[os // 2 :: os, os // 2 :: os]
+    lens = Lens(
+        deflectors=(SIE(theta_E=1.2, q=0.75, phi=0.5, x=0.03, y=-0.02), Shear(gamma1=0.03, gamma2=-0.04)),
+    )
+    source = Sersic(r_e=r_e, n=1.0, q=0.7, phi=1.1, x=0.1, y=0.05)
+    # Their b_n is 1.9992 n - 0.3271; this radius, and the brightness there, make theirs the same exponential.
+    radius = r_e * (1.9992 - 0.3271) / sersic_b(1.0)
+    reach = radius / source.q**0.5
+    at_radius = (source.x + reach * np.cos(source.phi), source.y + reach * np.sin(source.phi))
+    brightness = float(source.brightness(*(torch.tensor(v, dtype=torch.float64) for v in at_radius)))
+    e = (1 - 0.75) / (1 + 0.75)
+    e_source = (1 - 0.7) / (1 + 0.7)
+    theirs = model.image(
+        [
+            {"theta_E": 1.2, "e1": e * np.cos(1.0), "e2": e * np.sin(1.0), "center_x": 0.03, "center_y": -0.02},
+            {"gamma1": 0.03, "gamma2": -0.04, "ra_0": 0, "dec_0": 0},
+        ],
+        [
+            {
+                "amp": brightness,
+                "R_sersic": radius,
+                "n_sersic": 1.0,
+                "e1": e_source * np.cos(2.2),
+                "e2": e_source * np.sin(2.2),
+                "center_x": 0.1,
+                "center_y": 0.05,
+            }
+        ],
+    )
+    arcs = render_arcs(lens, source, [1.0], effective / effective.sum(), shape=(n_pixel, n_pixel))
+    assert np.abs(arcs.image[0] - theirs).max() < limit * theirs.max()
+
+
+def test_a_batch_is_its_lenses_one_by_one():
+    theta_E = torch.tensor([1.0, 1.4], dtype=torch.float64)
+    r_e = torch.tensor([0.3, 0.1], dtype=torch.float64)
+    psfs = [Psf(moffat_psfs([1.3, 1.1], size=31)), Psf(moffat_psfs([1.5, 1.2], size=31))]
+    fluxes = np.array([[[1.0, 2.0]], [[0.5, 0.7]]])
+    batch = render_arcs_batch(
+        SIE(theta_E=theta_E, q=0.8), [Sersic(r_e=r_e, n=1.0, x=0.1)], fluxes, psfs, n_lens=2, shape=(35, 33)
+    )
+    for i in range(2):
+        one = render_arcs(
+            SIE(theta_E=float(theta_E[i]), q=0.8),
+            Sersic(r_e=float(r_e[i]), n=1.0, x=0.1),
+            fluxes[i],
+            psfs[i],
+            shape=(35, 33),
+        )
+        np.testing.assert_allclose(batch.image[i], one.image, atol=1e-12)
+        np.testing.assert_allclose(batch.magnification[i], one.magnification)
+        np.testing.assert_allclose(batch.flux[i], one.flux)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_gives_the_same():
+    lens, source = SIE(theta_E=1.2, q=0.8), Sersic(r_e=0.2, n=1.0, x=0.1)
+    psf = Psf(moffat_psf(1.2, size=31))
+    images = [
+        render_arcs_batch(lens, [source], [[[1.0]]], psf, n_lens=1, shape=(33, 33), device=device).image
+        for device in ("cpu", "cuda")
+    ]
+    np.testing.assert_allclose(images[0], images[1], atol=1e-10)
+
+
+def test_a_source_wider_than_the_image_is_refused():
+    with pytest.raises(PhysicalRangeError, match=r"diameter of the source = 12.* the side of the image"):
+        render_arcs(LENS, Sersic(r_e=6.0, n=1.0), [1.0], moffat_psf(1.2), shape=(31, 41))
+
+
+def test_a_batch_needs_a_psf_and_fluxes_for_each():
+    with pytest.raises(PhysicalRangeError, match="psfs and fluxes"):
+        render_arcs_batch(LENS, [Sersic(r_e=0.3, n=1.0)], [[[1.0]]], [], n_lens=1, shape=(31, 31))
+    with pytest.raises(PhysicalRangeError, match=r"flux = -1\.0"):
+        render_arcs_batch(LENS, [Sersic(r_e=0.3, n=1.0)], [[[-1.0]]], Psf(moffat_psf(1.2)), n_lens=1, shape=(31, 31))

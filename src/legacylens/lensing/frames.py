@@ -65,6 +65,11 @@ def _select(value: Any, index: torch.Tensor) -> Any:
     if isinstance(value, tuple):
         return tuple(_select(item, index) for item in value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: _select(getattr(value, f.name), index) for f in dataclasses.fields(value) if f.init}
+        # Tables that all lenses share, such as pictures, carry a mark; which of them a lens uses is another field.
+        fields = {
+            f.name: _select(getattr(value, f.name), index)
+            for f in dataclasses.fields(value)
+            if not f.metadata.get("shared")
+        }
         return dataclasses.replace(value, **fields)
     return value

@@ -16,6 +16,7 @@ from scipy.special import gammaincinv
 
 from legacylens.lensing.frames import beside, into
 from legacylens.lensing.ranges import Real, require, require_finite
+from legacylens.lensing.sources import Footprint
 
 N_MIN, N_MAX = 0.3, 8.0
 """Sersic indices that we render: below, the profile is a disk with an edge; above, half the flux is in the wings."""
@@ -75,6 +76,11 @@ class Sersic:
         )
         require_finite("Sersic", r_e=self.r_e, phi=self.phi, x=self.x, y=self.y)
 
+    @property
+    def diameter(self) -> Real:
+        """Major axis of the half-light ellipse [arcsec]."""
+        return 2 * self.r_e / self.q**0.5
+
     def elliptical_radius(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Return ``sqrt(q a^2 + b^2 / q)`` [arcsec] at ``(x, y)``."""
         a, b = into(x, y, x0=self.x, y0=self.y, phi=self.phi)
@@ -87,9 +93,7 @@ class Sersic:
         b, peak = beside(_each(sersic_b, self.n), x), beside(_each(central_brightness, self.n), x)
         return peak / r_e**2 * torch.exp(-b * (self.elliptical_radius(x, y) / r_e) ** (1 / n))
 
-    def roughness(
-        self, x: torch.Tensor, y: torch.Tensor, footprint: tuple[torch.Tensor, ...]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def roughness(self, x: torch.Tensor, y: torch.Tensor, footprint: Footprint) -> tuple[torch.Tensor, torch.Tensor]:
         """Return how bright and how rough the profile can be inside a small parallelogram.
 
         Parameters
@@ -117,4 +121,6 @@ class Sersic:
         nearest = torch.maximum(self.elliptical_radius(x, y) - half, core)
         exponent = b * (nearest / r_e) ** (1 / n)
         bound = beside(_each(central_brightness, self.n), x) / r_e**2 * torch.exp(-exponent)
-        return bound, half * exponent / (n * nearest)
+        # A cuspy profile is steepest at the near side; a Gaussian is flat there and falls on the far side.
+        across = b * ((nearest + 2 * half) / r_e) ** (1 / n) - exponent
+        return bound, torch.maximum(half * exponent / (n * nearest), across / 2)

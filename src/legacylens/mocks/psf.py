@@ -115,7 +115,7 @@ class Psf:
                 "negative flux of the psf",
                 float(negative.max()),
                 f"[0, {NEGATIVE_LIMIT}] of its sum",
-                "Use the survey's PSF model or a Moffat profile; a sharpened or sky-oversubtracted PSF makes dark rings.",
+                "Use the survey's PSF model or a Moffat profile; a sharpened PSF makes dark rings.",
             )
 
     @property

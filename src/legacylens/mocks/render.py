@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import fft
 
 from legacylens.errors import PhysicalRangeError
 from legacylens.lensing.lens import Deflector
+from legacylens.lensing.ranges import require
 from legacylens.lensing.sersic import Sersic
 from legacylens.lensing.sources import Source
 from legacylens.mocks.deposit import deposit, undo
@@ -44,6 +46,25 @@ def checked_fluxes(fluxes: ArrayLike, n_component: int, n_band: int) -> NDArray[
         wrong = values[~((values >= 0) & np.isfinite(values))]
         raise PhysicalRangeError("flux", float(wrong[0]), ">= 0 nanomaggies", "Flux is in nanomaggies, not magnitudes.")
     return values
+
+
+def refuse_wider(source: Source, shape: tuple[int, int], pixscale: float) -> None:
+    """Refuse a source that is wider than the image, before lensing.
+
+    Raises
+    ------
+    PhysicalRangeError
+        With its diameter and the limit.
+    """
+    side = min(shape) * pixscale
+    diameter = torch.as_tensor(source.diameter)
+    require(
+        "diameter of the source",
+        diameter,
+        diameter <= side,
+        f"(0, {side:.4g}] arcsec, the side of the image",
+        "Its flux could not be counted; check the unit of its radius, or take a larger image.",
+    )
 
 
 def render_profile(
@@ -208,6 +229,8 @@ def render_arcs(
     psf = as_psf(psf)
     sources = tuple(source) if isinstance(source, Sequence) else (source,)
     values = checked_fluxes(fluxes, len(sources), len(psf.stamps))
+    for one in sources:
+        refuse_wider(one, shape, pixscale)
     margin = psf.half
     if center is None:
         center = ((shape[0] - 1) / 2, (shape[1] - 1) / 2)
@@ -229,4 +252,88 @@ def render_arcs(
         image=np.asarray(image[:, margin : margin + shape[0], margin : margin + shape[1]]),
         magnification=magnification,
         flux=magnification @ values,
+    )
+
+
+def render_arcs_batch(
+    lens: Deflector,
+    sources: Sequence[Source],
+    fluxes: ArrayLike,
+    psfs: Sequence[Psf] | Psf,
+    *,
+    n_lens: int,
+    shape: tuple[int, int],
+    center: tuple[float, float] | None = None,
+    pixscale: float = PIXSCALE,
+    tolerance: float = TOLERANCE,
+    device: torch.device | str = "cpu",
+) -> ArcImage:
+    """Return the images of a batch of lenses, each with its own source, fluxes and PSF.
+
+    Parameters
+    ----------
+    lens, sources
+        Parameters are numbers or have shape ``(lens,)``, on ``device``.
+    fluxes
+        Unlensed total fluxes [nanomaggies], shape ``(lens, source, band)``.
+    psfs
+        The effective PSFs of each lens, or one for all.
+    n_lens
+        Number of lenses.
+    shape, center, pixscale, tolerance
+        As for `render_arcs`.
+    device
+        Where to compute, such as ``"cuda"``.
+
+    Returns
+    -------
+    arcs
+        On the CPU, with a leading axis for the lens.
+
+    Raises
+    ------
+    PhysicalRangeError
+        As `render_arcs` does.
+    """
+    each = [psfs] * n_lens if isinstance(psfs, Psf) else list(psfs)
+    values = np.asarray(fluxes, dtype=np.float64)
+    if len(each) != n_lens or values.ndim != 3 or len(values) != n_lens:
+        raise PhysicalRangeError(
+            "psfs and fluxes", (len(each), values.shape), f"one PSF and (source, band) fluxes for {n_lens} lenses"
+        )
+    for one in values:
+        checked_fluxes(one, len(sources), len(each[0].stamps))
+    for source in sources:
+        refuse_wider(source, shape, pixscale)
+    margin = max(psf.half for psf in each)
+    if center is None:
+        center = ((shape[0] - 1) / 2, (shape[1] - 1) / 2)
+    origin = (center[0] + margin, center[1] + margin)
+    padded = (good_size(shape[0] + 2 * margin), good_size(shape[1] + 2 * margin))
+    unspread = torch.from_numpy(undo(padded)).to(device)
+    response = torch.from_numpy(np.stack([psf.transform(padded) for psf in each])).to(device)
+    flux = torch.from_numpy(values).to(device)
+    spectrum = torch.zeros_like(response)
+    magnification = []
+    for k, source in enumerate(sources):
+        smooth, core = lensed_light(
+            lens,
+            source,
+            n_lens=n_lens,
+            shape=padded,
+            origin=origin,
+            pixscale=pixscale,
+            tolerance=tolerance,
+            device=device,
+        )
+        magnification.append((smooth + core).sum((1, 2)))
+        light = torch.fft.rfft2(core) * unspread + torch.fft.rfft2(smooth)
+        spectrum += flux[:, k, :, None, None] * light[:, None]
+    image = torch.fft.irfft2(spectrum * response, s=padded)
+    image = image[..., margin : margin + shape[0], margin : margin + shape[1]]
+    total = torch.stack(magnification, dim=1)
+    return ArcImage(
+        image=image.cpu().numpy(),
+        magnification=total.cpu().numpy(),
+        flux=torch.einsum("ls,lsb->lb", total, flux).cpu().numpy(),
     )
