@@ -8,18 +8,58 @@ from __future__ import annotations
 
 import errno
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from legacylens import __version__
-from legacylens.cli import known_lenses, parent, run
+from legacylens.cli import (
+    candidates,
+    contaminants,
+    cutouts,
+    known_lenses,
+    mocks_release,
+    parent,
+    run,
+    samples,
+    scan,
+    train,
+    validate,
+)
 from legacylens.errors import LegacylensError
 
 EPILOG = "Exit codes: 0 done, 1 failed, 2 bad usage or input, 130 interrupted (run again: finished work is kept)."
 
+ORDER = (
+    "quickstart",
+    "run",
+    "known-lenses",
+    "contaminants",
+    "parent",
+    "cutouts",
+    "mocks",
+    "samples",
+    "train",
+    "validate",
+    "scan",
+    "score",
+    "candidates",
+)
+"""The verbs as ``--help`` lists them: the whole way first, then the steps in the order of the data."""
+
+
+class InDataOrder(TyperGroup):
+    """Lists the verbs in the order of the data (Typer lists groups after all commands)."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the verbs in `ORDER`; one that is not named there comes last."""
+        return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
 app = typer.Typer(
     name="legacylens",
+    cls=InDataOrder,
     help="Find strong gravitational lenses in the DESI Legacy Imaging Surveys, and know how far to trust the answer.",
     epilog=EPILOG,
     no_args_is_help=True,
@@ -44,10 +84,27 @@ def _root(
     """Find strong gravitational lenses in the DESI Legacy Imaging Surveys."""
 
 
+mocks = typer.Typer(no_args_is_help=True, help="Make a sky whose truth is known, and lenses in survey units.")
+mocks.command("release")(mocks_release.mocks_release)
+
+sample_verbs = typer.Typer(no_args_is_help=True, help="Label the parent sample and split it by sky cell.")
+sample_verbs.command("build")(samples.samples)
+
+validate_verbs = typer.Typer(no_args_is_help=True, help="Measure what a finder finds, before the survey is scanned.")
+validate_verbs.command("report")(validate.validate)
+
 app.command("run")(run.run)
 app.command("quickstart")(run.quickstart)
 app.command("known-lenses")(known_lenses.known_lenses)
+app.command("contaminants")(contaminants.contaminants)
 app.command("parent")(parent.parent)
+app.add_typer(cutouts.app, name="cutouts")
+app.add_typer(mocks, name="mocks")
+app.add_typer(sample_verbs, name="samples")
+app.command("train")(train.train)
+app.add_typer(validate_verbs, name="validate")
+app.command("scan")(scan.scan)
+app.command("candidates")(candidates.candidates)
 
 
 def main() -> None:

@@ -81,7 +81,7 @@ def _rendered(result: dict[str, Any]) -> list[object]:
         [(step["name"], step["status"], round(step["seconds"], 1), step["summary"]) for step in result["steps"]],
     )
     recall = table(
-        f"Recall on the sealed cells ({result['sealed']['lenses']} lenses, {result['sealed']['non_lenses']} non-lenses)",
+        f"Recall on the sealed cells ({result['sealed']['lenses']} lenses, {result['sealed']['non_lenses']} others)",
         ["false-positive rate", "recall", "95 % interval", "false positives behind it", "note"],
         [
             (

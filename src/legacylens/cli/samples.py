@@ -31,7 +31,7 @@ def samples(
 
     \b
     Example:
-      legacylens samples parent/ known-lenses/ --out sample/
+      legacylens samples build parent/ known-lenses/ --out sample/
     """
     from legacylens.cli.output import show, table
     from legacylens.config.load import read_toml, record_from

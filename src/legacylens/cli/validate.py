@@ -28,8 +28,8 @@ def validate(
 
     \b
     Example:
-      legacylens validate scan/ sample/ --out validation/
-      legacylens validate scan/ sample/ --out sealed/ --split sealed
+      legacylens validate report scan/ sample/ --out validation/
+      legacylens validate report scan/ sample/ --out sealed/ --split sealed
     """
     from legacylens.cli.output import show, table
     from legacylens.config.load import read_toml, record_from

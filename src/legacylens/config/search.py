@@ -65,8 +65,8 @@ class ReportSection(Settings):
 
     title: str = "Search for strong lenses"
     """Its title."""
-    gallery: int = Field(default=50, ge=1, le=500)
-    """How many of the best candidates are shown."""
+    about_data: str = ""
+    """Sentences about where the data came from, shown on top."""
 
 
 class SearchConfig(Settings):

@@ -10,8 +10,8 @@ from legacylens.candidates.publish import read_candidates
 from legacylens.config.load import as_toml
 from legacylens.config.search import SearchConfig
 from legacylens.files import write_text
+from legacylens.plots.report import REPORT_NAME
 from legacylens.search.engine import Outcome, run_steps
-from legacylens.search.report import REPORT_NAME
 from legacylens.search.steps import SearchPlan
 from legacylens.validation.report import RESULT_NAME
 
@@ -39,7 +39,7 @@ def search(config: SearchConfig, out: Path) -> dict[str, Any]:
     text = as_toml(config)
     if not (out / "search.toml").exists() or (out / "search.toml").read_text(encoding="utf-8") != text:
         write_text(out / "search.toml", text)
-    outcomes = run_steps(plan.steps, out)
+    outcomes = run_steps(plan.steps(), out)
     sealed = json.loads((plan.folder("validate") / "sealed" / RESULT_NAME).read_text(encoding="utf-8"))
     best = read_candidates(plan.folder("candidates")).head(BEST)
     columns = ["rank", "name", "ra", "dec", "score", "logit", "mag_z", "is_known", "known_names", "in_training"]
@@ -72,13 +72,13 @@ def in_words(outcome: Outcome) -> str:
     """Return one line for what a step made, from its numbers."""
     numbers = outcome.results
     words = {
-        "mocks": "{bricks} bricks, {parents} parents, {lenses} lenses",
+        "mocks": "{bricks} bricks, {objects} catalog rows, {lenses} lenses",
         "known-lenses": "{systems} systems",
         "parent": "{selected} of {rows} sources",
-        "cutouts": "{cut} cut, {quarantined} left out",
+        "cutouts": "{total} in the store, {quarantined} left out",
         "samples": "{objects} objects",
         "train": "{network}, best epoch {best_epoch} of {epochs}",
-        "scan": "{scored} scored",
+        "scan": "{n_scored} scored, {n_failed} failed",
         "validate": "",
         "candidates": "",
         "report": "{report}",
