@@ -3,6 +3,8 @@
 import gzip
 import importlib
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import fsspec
@@ -495,6 +497,22 @@ def test_a_crash_of_the_decompressor_costs_one_brick(known_release, tmp_path, mo
     report = cut_targets(release.release, release.targets(6), tmp_path / "s", workers=2)
     assert (report.cut, report.reasons) == (4, {"crash": 2})
     assert set(reasons(tmp_path / "s")) == {"s001", "s004"}
+
+
+def test_workers_that_cannot_start_are_not_taken_for_bad_bricks(shared_release, tmp_path):
+    shared_release.targets(2).to_parquet(tmp_path / "t.parquet")
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "import pandas as pd\n"
+        "from legacylens.cutouts.bricks import cut_targets\n"
+        "from legacylens.survey.release import Release\n"
+        f"release = Release(root={str(shared_release.root)!r})\n"
+        f"targets = pd.read_parquet({str(tmp_path / 't.parquet')!r})\n"
+        f"cut_targets(release, targets, {str(tmp_path / 's')!r}, workers=1)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert "ProcessError: worker processes cannot start" in done.stderr
+    assert read_quarantine(tmp_path / "s").empty
 
 
 def test_a_run_that_was_interrupted_goes_on(known_release, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from legacylens.cutouts.checksums import VerifiedFiles
 from legacylens.cutouts.stamps import BrickJob, BrickStamps, CutoutConfig, cut_brick, no_stamps, reject_all
-from legacylens.errors import FileProblem
+from legacylens.errors import FileProblem, ProcessError
 from legacylens.survey.release import Release
 
 
@@ -29,6 +29,11 @@ def cut_in_order(
         Files known to be right; the caller adds what the stamps bring.
     workers
         Processes; 0 works in this one.
+
+    Raises
+    ------
+    ProcessError
+        If worker processes cannot start at all.
     """
     if workers == 0:
         for job in jobs:
@@ -36,7 +41,6 @@ def cut_in_order(
         return
     done = 0
     while done < len(jobs):
-        n_before = done
         for job, stamps in _until_crash(release, jobs[done:], config, verified, workers):
             done += 1
             yield job, stamps
@@ -46,8 +50,6 @@ def cut_in_order(
                 alone = list(_until_crash(release, [job], config, verified, 1))
                 done += 1
                 yield job, alone[0][1] if alone else no_stamps(config, rejected=reject_all(job, _crash(release, job)))
-        if done == n_before:  # pragma: no cover - each round yields at least the brick that crashed
-            raise FileProblem(release.root, "no brick can be read", "Check the machine's memory.", reason="crash")
 
 
 def _crash(release: Release, job: BrickJob) -> FileProblem:
@@ -60,6 +62,17 @@ def _crash(release: Release, job: BrickJob) -> FileProblem:
     )
 
 
+def _require_that_it_starts(pool: ProcessPoolExecutor) -> None:
+    """Tell a worker that cannot start from one that a brick has killed."""
+    try:
+        pool.submit(int).result()
+    except BrokenProcessPool as error:
+        raise ProcessError(
+            'worker processes cannot start. In a script, put the call below `if __name__ == "__main__":`, '
+            "because each worker imports the script; or use workers=0."
+        ) from error
+
+
 def _until_crash(
     release: Release, jobs: Sequence[BrickJob], config: CutoutConfig, verified: VerifiedFiles, workers: int
 ) -> Iterator[tuple[BrickJob, BrickStamps]]:
@@ -69,6 +82,7 @@ def _until_crash(
     waiting = collections.deque(jobs)
     running: collections.deque[tuple[BrickJob, Future[BrickStamps]]] = collections.deque()
     with ProcessPoolExecutor(max_workers=min(workers, len(jobs)), mp_context=context) as pool:
+        _require_that_it_starts(pool)
         try:
             while waiting or running:
                 # Few answers wait at a time, or a slow disk would fill the memory with stamps.
