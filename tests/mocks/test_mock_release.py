@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -242,14 +242,28 @@ def digests(folder: Path) -> dict[str, str]:
 
 def test_an_interrupted_release_resumes_to_the_same_bytes(pair: Path, tmp_path: Path) -> None:
     again = tmp_path / "release"
-    write_mock_release(again, size=PAIR, seed=5, workers=1)
-    assert digests(again) == digests(pair)
+    shutil.copytree(pair, again)
+    shutil.copytree(pair.with_name("release-truth"), tmp_path / "release-truth")
     # A brick lost, as if the run had been killed before it was done.
     for path in (again / "south" / "coadd" / bricks()[1][:3] / bricks()[1]).iterdir():
-        os.unlink(path)
+        path.unlink()
     summary = write_mock_release(again, size=PAIR, seed=5, workers=1)
     assert summary.bricks_kept == 1
     assert digests(again) == digests(pair)
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
+    config = MockReleaseConfig(
+        singles=2, pairs=0, quads=0, lenses=2, parents_per_brick=8, faint_per_arcmin2=1, stars_per_arcmin2=0.3
+    )
+    one = write_mock_release(tmp_path / "one", size=config, seed=9, workers=1)
+    write_mock_release(tmp_path / "two", size=config, seed=9, workers=2)
+    assert one.bricks == 2
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+    first, second = tmp_path / "one-known-lenses.csv", tmp_path / "two-known-lenses.csv"
+    assert first.read_bytes() == second.read_bytes()
+    for table in ("lenses.parquet", "galaxies.parquet"):
+        assert (tmp_path / "one-truth" / table).read_bytes() == (tmp_path / "two-truth" / table).read_bytes()
 
 
 def test_another_seed_or_a_foreign_folder_is_refused(pair: Path, tmp_path: Path) -> None:

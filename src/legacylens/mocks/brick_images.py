@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
+from legacylens.mocks.arcs import Arcs, draw_arcs
 from legacylens.mocks.conditions import coverage
+from legacylens.mocks.galaxies import Galaxy
 from legacylens.mocks.layout import MockBrick, image_size
-from legacylens.mocks.noise import aperture_factor, coadd_noise
+from legacylens.mocks.noise import coadd_noise
 from legacylens.mocks.patch import PatchContent, generator
 from legacylens.mocks.psf import Psf, moffat_psfs
 from legacylens.mocks.release_config import MockReleaseConfig
-from legacylens.mocks.render import render_arcs
 from legacylens.mocks.scene import Scene
-from legacylens.mocks.sky import Points, Streak
+from legacylens.mocks.sky import Streak
 from legacylens.mocks.star_masks import add_halos_and_spikes, mask_galaxy, mask_stars, saturate
-from legacylens.mocks.strong_lenses import StrongLens
 from legacylens.survey.bands import BANDS, PIXSCALE
 from legacylens.survey.grid import brick_wcs, pixel_position, sky_position
 from legacylens.survey.maskbits import mask_value
 
-ARC_STAMP = 81
-"""Side of the stamp of a lens's arcs [pixel]."""
+Array = NDArray[np.float64]
+Mask = NDArray[np.int32]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arcs:
-    """The arcs of one lens on the pixels of one brick."""
-
-    number: int
-    """Number of the lens within its patch."""
-    left: int
-    """Column of the stamp's first pixel in the brick."""
-    bottom: int
-    """Row of the stamp's first pixel in the brick."""
-    image: NDArray[np.float32]
-    """Arcs alone, through seeing and dust, (band, y, x) [nanomaggies]."""
-    magnification: float
-    """Lensed over unlensed flux."""
-    snr: NDArray[np.float64]
-    """Matched-filter S/N in g, r, z against the noise of the sky and of all light in these pixels."""
+BAILED_OUT_PART = 0.6
+"""Part of a brick's width whose fit is given up in a bailed-out brick."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +59,7 @@ def _affine(content: PatchContent, wcs: WCS, width: int, height: int) -> NDArray
     return np.asarray(np.linalg.lstsq(design, np.stack([east, north], axis=1), rcond=None)[0].T)
 
 
-def _white(content: PatchContent, seed: int, band: int, border: int) -> NDArray[np.float32]:
+def _white(content: PatchContent, seed: int, band: int, border: int = 8) -> NDArray[np.float32]:
     """Return the white noise of the patch's own grid, which its bricks share as they share their exposures."""
     frame = content.frame
     shape = (
@@ -87,12 +72,12 @@ def _white(content: PatchContent, seed: int, band: int, border: int) -> NDArray[
 def _on_brick(
     white: NDArray[np.float32],
     content: PatchContent,
-    affine: NDArray[np.float64],
-    width: int,
-    height: int,
+    affine: Array,
+    shape: tuple[int, int],
     fresh: np.random.Generator,
 ) -> NDArray[np.float32]:
     """Return the patch's white noise on a brick's pixels: the nearest sample, never the same one twice."""
+    height, width = shape
     x, y = np.arange(width), np.arange(height)[:, None]
     # A quarter of a pixel keeps grids that differ by half a pixel from flipping between two neighbors.
     column = (content.frame.east[1] - (affine[0, 0] * x + affine[0, 1] * y + affine[0, 2])) / PIXSCALE + 0.25
@@ -112,41 +97,6 @@ def _pixels(
     if len(east) == 0:
         return np.empty(0), np.empty(0)
     return pixel_position(wcs, *content.to_sky(east, north))
-
-
-def draw_arcs(lens: StrongLens, number: int, x: float, y: float, psf: Psf, transmission: NDArray[np.float64]) -> Arcs:
-    """Render the arcs of a lens whose host stands at pixel (x, y)."""
-    left, bottom = round(x) - ARC_STAMP // 2, round(y) - ARC_STAMP // 2
-    arcs = render_arcs(
-        lens.deflector,
-        lens.source,
-        np.asarray(lens.source_flux) * transmission,
-        psf,
-        shape=(ARC_STAMP, ARC_STAMP),
-        center=(y - bottom, x - left),
-    )
-    return Arcs(
-        number=number,
-        left=left,
-        bottom=bottom,
-        image=np.asarray(arcs.image, dtype=np.float32),
-        magnification=float(arcs.magnification[0]),
-        snr=np.zeros(3),
-    )
-
-
-def _window(arcs: Arcs, shape: tuple[int, int]) -> tuple[slice, slice, slice, slice] | None:
-    n = ARC_STAMP
-    left, bottom = max(arcs.left, 0), max(arcs.bottom, 0)
-    right, top = min(arcs.left + n, shape[1]), min(arcs.bottom + n, shape[0])
-    if left >= right or bottom >= top:
-        return None
-    return (
-        slice(bottom, top),
-        slice(left, right),
-        slice(bottom - arcs.bottom, top - arcs.bottom),
-        slice(left - arcs.left, right - arcs.left),
-    )
 
 
 def _streak(
@@ -170,77 +120,120 @@ def _primary(mock: MockBrick, wcs: WCS, width: int, height: int) -> NDArray[np.b
     return np.asarray(((dec >= brick.dec1) & (dec < brick.dec2))[:, None] & ((away >= -half) & (away < half))[None, :])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Places:
+    """Pixels of everything in a patch on the grid of a brick."""
+
+    galaxies: tuple[Galaxy, ...]
+    """Galaxies, then lens hosts."""
+    galaxy: tuple[Array, Array]
+    """Pixels (x, y) of the galaxies."""
+    faint: tuple[Array, Array]
+    """Pixels of the faint galaxies."""
+    stars: tuple[Array, Array]
+    """Pixels of the stars."""
+
+
+def _places(content: PatchContent, wcs: WCS) -> _Places:
+    sky = content.sky
+    galaxies = (*sky.galaxies, *(lens.host for lens in content.lenses))
+    return _Places(
+        galaxies=galaxies,
+        galaxy=_pixels(content, wcs, np.array([g.east for g in galaxies]), np.array([g.north for g in galaxies])),
+        faint=_pixels(content, wcs, sky.faint.east, sky.faint.north),
+        stars=_pixels(content, wcs, sky.stars.east, sky.stars.north),
+    )
+
+
+def _scene(content: PatchContent, places: _Places, transmission: Array, shape: tuple[int, int]) -> Scene:
+    """Put all light but the arcs on the fine grid."""
+    scene = Scene(shape[1], shape[0])
+    for galaxy, x, y in zip(places.galaxies, *places.galaxy, strict=True):
+        scene.add_galaxy(galaxy, float(x), float(y), transmission)
+    scene.add_faint(content.sky.faint, *places.faint, transmission)
+    scene.add_stars(content.sky.stars, *places.stars, transmission)
+    return scene
+
+
+def _all_arcs(content: PatchContent, places: _Places, transmission: Array, shape: tuple[int, int]) -> list[Arcs]:
+    """Render the arcs of every lens that can be seen in the image."""
+    bands = content.conditions.bands
+    # A band without images still needs a PSF; its arcs are rendered and never used.
+    seen = [bands.get(band, next(iter(bands.values()))) for band in BANDS]
+    psf = Psf(moffat_psfs([s.fwhm for s in seen], [s.beta for s in seen]))
+    first = len(content.sky.galaxies)
+    arcs = []
+    for number, lens in enumerate(content.lenses):
+        x, y = float(places.galaxy[0][first + number]), float(places.galaxy[1][first + number])
+        if -60 < x < shape[1] + 60 and -60 < y < shape[0] + 60:
+            arcs.append(draw_arcs(lens, number, x, y, psf, transmission))
+    return arcs
+
+
+def _initial_mask(content: PatchContent, mock: MockBrick, places: _Places, wcs: WCS, shape: tuple[int, int]) -> Mask:
+    """Return the mask of what is known before the images are: the unique area, bright stars, large galaxies."""
+    primary = _primary(mock, wcs, shape[1], shape[0])
+    mask = np.where(primary, 0, mask_value("NPRIMARY")).astype(np.int32)
+    mask_stars(mask, content.sky.stars, *places.stars)
+    for galaxy, x, y in zip(places.galaxies, *places.galaxy, strict=True):
+        mask_galaxy(mask, galaxy, float(x), float(y))
+    if content.patch.bailed_out:
+        mask[:, : int(BAILED_OUT_PART * shape[1])] |= np.int32(mask_value("BAILOUT"))
+    return mask
+
+
 def draw_brick(content: PatchContent, mock: MockBrick, config: MockReleaseConfig, seed: int) -> BrickImages:
-    """Draw the images of one brick of a patch."""
+    """Draw the images of one brick of a patch.
+
+    Parameters
+    ----------
+    content
+        The patch.
+    mock
+        One of its bricks.
+    config
+        Contents of the release.
+    seed
+        Seed of the release.
+    """
     width, height = image_size(mock.brick, config.border)
+    shape = (height, width)
     wcs = brick_wcs(mock.brick.ra, mock.brick.dec, width, height)
-    conditions, sky = content.conditions, content.sky
-    bands = [band for band in BANDS if band in conditions.bands]
+    conditions = content.conditions
     transmission = np.array([conditions.transmission(band) for band in BANDS])
     affine = _affine(content, wcs, width, height)
     columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     east = np.asarray(affine[0, 0] * columns + affine[0, 1] * rows + affine[0, 2], dtype=np.float32)
     north = np.asarray(affine[1, 0] * columns + affine[1, 1] * rows + affine[1, 2], dtype=np.float32)
-
-    scene = Scene(width, height)
-    galaxies = [*sky.galaxies, *(lens.host for lens in content.lenses)]
-    gx, gy = _pixels(content, wcs, np.array([g.east for g in galaxies]), np.array([g.north for g in galaxies]))
-    for galaxy, x, y in zip(galaxies, gx, gy, strict=True):
-        scene.add_galaxy(galaxy, float(x), float(y), transmission)
-    fx, fy = _pixels(content, wcs, sky.faint.east, sky.faint.north)
-    scene.add_faint(sky.faint, fx, fy, transmission)
-    sx, sy = _pixels(content, wcs, sky.stars.east, sky.stars.north)
-    scene.add_stars(sky.stars, sx, sy, transmission)
-
-    psf = Psf(
-        moffat_psfs(
-            [conditions.bands[b].fwhm if b in conditions.bands else 1.3 for b in BANDS],
-            [conditions.bands[b].beta if b in conditions.bands else 3.0 for b in BANDS],
-        )
-    )
-    first_host = len(sky.galaxies)
-    arcs = [
-        draw_arcs(lens, k, float(gx[first_host + k]), float(gy[first_host + k]), psf, transmission)
-        for k, lens in enumerate(content.lenses)
-        if -60 < gx[first_host + k] < width + 60 and -60 < gy[first_host + k] < height + 60
-    ]
-
-    maskbits = np.where(_primary(mock, wcs, width, height), 0, mask_value("NPRIMARY")).astype(np.int32)
-    mask_stars(maskbits, sky.stars, sx, sy)
-    for galaxy, x, y in zip(galaxies, gx, gy, strict=True):
-        mask_galaxy(maskbits, galaxy, float(x), float(y))
+    places = _places(content, wcs)
+    scene = _scene(content, places, transmission, shape)
+    arcs = _all_arcs(content, places, transmission, shape)
+    maskbits = _initial_mask(content, mock, places, wcs, shape)
 
     fresh = generator(seed, "noise", content.patch.number, 9, mock.brick.brickid)
-    image, invvar, nexp, psfsize = {}, {}, {}, {}
-    snr = {k: np.zeros(3) for k in range(len(arcs))}
-    for band in bands:
-        number, seen = BANDS.index(band), conditions.bands[band]
+    image: dict[str, NDArray[np.float32]] = {}
+    invvar: dict[str, NDArray[np.float32]] = {}
+    nexp: dict[str, NDArray[np.int16]] = {}
+    psfsize: dict[str, NDArray[np.float32]] = {}
+    snr = np.zeros((len(arcs), 3))
+    for band, seen in conditions.bands.items():
+        number = BANDS.index(band)
         model = scene.observed(number, seen)
-        add_halos_and_spikes(model, number, sky.stars.flux[:, number] * transmission[number], sx, sy)
+        add_halos_and_spikes(model, number, content.sky.stars.flux[:, number] * transmission[number], *places.stars)
         for arc in arcs:
-            window = _window(arc, model.shape)
-            if window is not None:
-                model[window[0], window[1]] += arc.image[number][window[2], window[3]]
+            arc.add_to(model, number)
         nexp[band], invvar[band] = coverage(seen, east, north, conditions.edge)
-        white = _on_brick(_white(content, seed, number, 8), content, affine, width, height, fresh)
+        white = _on_brick(_white(content, seed, number), content, affine, shape, fresh)
         noisy = model + coadd_noise(white, invvar[band], model, seen.sky) + np.float32(seen.pedestal)
-        for streak in sky.streaks:
+        for streak in content.sky.streaks:
             if streak.band == number:
                 _streak(noisy, streak, east, north, seen.sigma)
         _bad_spots(fresh, band, invvar[band], maskbits)
         noisy[nexp[band] == 0] = 0.0
         image[band] = np.asarray(noisy, dtype=np.float32)
         psfsize[band] = np.where(nexp[band] > 0, np.float32(seen.fwhm), np.float32(0.0))
-        for k, arc in enumerate(arcs):
-            window = _window(arc, model.shape)
-            if window is not None:
-                clean, weight = arc.image[number][window[2], window[3]], invvar[band][window[0], window[1]]
-                light = np.maximum(model[window[0], window[1]], 0.0)
-                power = np.sum(clean.astype(np.float64) ** 2 * weight / (1.0 + light / seen.sky))
-                snr[k][number] = np.sqrt(power) / aperture_factor()
-    saturate(image, invvar, maskbits, _through(sky.stars, transmission), sx, sy)
-    if content.patch.bailed_out:
-        maskbits[:, : int(0.6 * width)] |= np.int32(mask_value("BAILOUT"))
+        snr[:, number] = [arc.matched_snr(number, model, invvar[band], seen.sky) for arc in arcs]
+    saturate(image, invvar, maskbits, content.sky.stars.flux * transmission, *places.stars)
     return BrickImages(
         image=image,
         invvar=invvar,
@@ -248,29 +241,7 @@ def draw_brick(content: PatchContent, mock: MockBrick, config: MockReleaseConfig
         psfsize=psfsize,
         maskbits=maskbits,
         wcs=wcs,
-        arcs=tuple(
-            Arcs(
-                number=a.number,
-                left=a.left,
-                bottom=a.bottom,
-                image=a.image,
-                magnification=a.magnification,
-                snr=snr[k],
-            )
-            for k, a in enumerate(arcs)
-        ),
-    )
-
-
-def _through(stars: Points, transmission: NDArray[np.float64]) -> Points:
-    return Points(
-        east=stars.east,
-        north=stars.north,
-        flux=stars.flux * transmission,
-        radius=stars.radius,
-        n=stars.n,
-        q=stars.q,
-        pa=stars.pa,
+        arcs=tuple(replace(arc, snr=of_arc) for arc, of_arc in zip(arcs, snr, strict=True)),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gamma, kv
+from scipy.special import gamma, kv, ndtr
 
 from legacylens.photometry import EXTINCTION_COEFFICIENT
 from legacylens.survey.bands import BANDS, PIXSCALE
@@ -20,9 +20,11 @@ R_DEPTH = (23.75, 23.98, 24.13, 24.46, 25.16, 25.43, 25.6)
 """5-sigma point-source depth in r [AB mag] at `PERCENTILES` (2,693 regions of DR9/DR10)."""
 R_FWHM = (1.02, 1.12, 1.20, 1.35, 1.57, 1.75, 1.9)
 """Seeing in r [arcsec] at `PERCENTILES`."""
+SEEING_WITH_DEPTH = -0.6
+"""Correlation of seeing and depth."""
 DEPTH_OFFSET = {"g": (0.36, 0.14), "r": (0.0, 0.0), "z": (-1.05, 0.16)}
 """Mean and scatter of a band's depth minus that of r [mag] (105 bricks: 24.75, 24.37, 23.35)."""
-FWHM_RATIO = {"g": (1.09, 0.06), "r": (1.0, 0.0), "z": (0.94, 0.06)}
+FWHM_RATIO = {"g": (1.09, 0.05), "r": (1.0, 0.0), "z": (0.94, 0.05)}
 """Mean and scatter of a band's seeing over that of r (105 bricks: 1.5, 1.37, 1.3 arcsec)."""
 DARK_SKY = {"g": 0.105, "r": 0.297, "z": 2.83}
 """Dark sky [nanomaggies/pixel]: 22.04, 20.91, 18.46 mag/arcsec^2."""
@@ -109,15 +111,19 @@ def noise_pixels(fwhm: float, beta: float) -> float:
 
 def draw_conditions(rng: np.random.Generator, *, missing_band: str | None, at_edge: bool) -> Conditions:
     """Draw the observing conditions of a patch."""
-    depth_r = float(np.interp(rng.uniform(), PERCENTILES, R_DEPTH))
-    fwhm_r = float(np.interp(rng.uniform(), PERCENTILES, R_FWHM))
+    # Sharp images are deep images: a Gaussian copula ties the two measured distributions.
+    first, second = rng.standard_normal(2)
+    second = SEEING_WITH_DEPTH * first + np.sqrt(1.0 - SEEING_WITH_DEPTH**2) * second
+    depth_r = float(np.interp(ndtr(first), PERCENTILES, R_DEPTH))
+    fwhm_r = float(np.interp(ndtr(second), PERCENTILES, R_FWHM))
+    slope = rng.normal(3.0, 0.2)
     bands = {}
     for band in BANDS:
         mean, scatter = DEPTH_OFFSET[band]
         depth = depth_r + mean + scatter * rng.standard_normal()
         mean, scatter = FWHM_RATIO[band]
         fwhm = fwhm_r * (mean + scatter * float(np.clip(rng.standard_normal(), -2.5, 2.5)))
-        beta = float(np.clip(rng.normal(3.0, 0.25), 2.5, 4.0))
+        beta = float(np.clip(slope + rng.normal(0.0, 0.08), 2.5, 4.0))
         sigma = 10.0 ** (0.4 * (22.5 - depth)) / 5.0 / np.sqrt(noise_pixels(fwhm, beta))
         n = int(np.clip(round(4.0 + 2.6 * (depth_r - 23.9) + rng.normal(0.0, 1.0)), 4, 11))
         weights = rng.lognormal(0.0, 0.2, n)
@@ -160,8 +166,14 @@ def coverage(
     """
     nexp = np.zeros(east.shape, dtype=np.int16)
     weight = np.zeros(east.shape, dtype=np.float32)
-    for (x0, y0), share in zip(conditions.offsets, conditions.weights, strict=True):
-        seen = ((east - x0) % CHIP[0] >= GAP[0]) & ((north - y0) % CHIP[1] >= GAP[1])
+    for offsets, share in zip(conditions.offsets, conditions.weights, strict=True):
+        seen = np.ones(east.shape, dtype=bool)
+        for place, offset, chip, gap in zip((east, north), offsets, CHIP, GAP, strict=True):
+            # The gaps begin at offset + k * chip; only those that cross the area are looked at.
+            first = int(np.floor((place.min() - offset - gap) / chip)) + 1
+            last = int(np.floor((place.max() - offset) / chip))
+            for k in range(first, last + 1):
+                seen &= (place < offset + k * chip) | (place >= offset + k * chip + gap)
         if edge is not None:
             seen &= east < edge
         nexp += seen

@@ -427,11 +427,14 @@ def companion(
     rng: np.random.Generator, host: Galaxy, number: int, *, blue: bool, separation: tuple[float, float] = (1.6, 8.0)
 ) -> Galaxy:
     """Return a smaller galaxy beside a red one: a red satellite, or a blue galaxy in front or behind."""
-    distance, direction = float(rng.uniform(*separation)), float(rng.uniform(0, 2 * np.pi))
+    near, far = separation
+    # Half of them uniform in distance, half uniform in area: neighbors are mostly far, but the close ones are hard.
+    distance = rng.uniform(near, far) if rng.uniform() < 0.5 else np.sqrt(rng.uniform(near**2, far**2))
+    direction = float(rng.uniform(0, 2 * np.pi))
     host_r = 22.5 - 2.5 * np.log10(host.flux[1])
     if blue:
         r_mag = host_r + float(rng.uniform(0.8, 3.6))
-        z, n = float(rng.uniform(0.1, 0.9)), 1.0
+        z, n = float(np.clip(0.12 + 0.11 * (r_mag - 18.0), 0.05, 0.9) * rng.lognormal(0.0, 0.3)), 1.0
         colors = color_of(z, float(rng.uniform(-0.3, 0.3)), rng, 0.08)
         radius = float(rng.uniform(0.2, 0.9))
         # Some are stretched along the tangent, as an arc would be.
@@ -439,15 +442,15 @@ def companion(
         q = float(rng.uniform(0.25, 0.9))
         pa = tangent + float(rng.normal(0, 0.3))
     else:
-        r_mag = host_r + float(rng.uniform(0.5, 3.5))
+        r_mag = host_r + float(rng.uniform(0.7, 3.8))
         z, n = host.redshift, float(rng.uniform(2.0, 4.5))
         colors = color_of(z, 0.95, rng)
         radius, q, pa = float(rng.uniform(0.25, 0.8)), float(rng.uniform(0.5, 0.95)), _angle(rng)
     shape = Sersic(radius=radius, n=n, q=q, pa=pa)
     return Galaxy(
         kind="blue companion" if blue else "red companion",
-        east=host.east + distance * float(np.cos(direction)),
-        north=host.north + distance * float(np.sin(direction)),
+        east=host.east + float(distance * np.cos(direction)),
+        north=host.north + float(distance * np.sin(direction)),
         lights=(_light(shape, r_mag, colors, 1.0),),
         redshift=z,
         radius=radius,

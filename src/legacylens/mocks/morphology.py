@@ -65,7 +65,7 @@ class Sersic:
     @property
     def extent(self) -> float:
         """See `Shape`."""
-        return self.radius * min(3.5 + 1.4 * self.n, 8.0) + float(np.hypot(self.dx, self.dy))
+        return self.radius * min(4.0 + 1.4 * self.n, 9.0) + float(np.hypot(self.dx, self.dy))
 
     def light(self, x: Plane, y: Plane) -> Plane:
         """See `Shape`."""
@@ -87,7 +87,7 @@ class Sersic:
         profile = np.exp(-np.float32(sersic_b(self.n)) * square ** np.float32(0.5 / self.n))
         # The wings end softly at the extent instead of running on for ever.
         reach2 = (self.extent - float(np.hypot(self.dx, self.dy))) ** 2 / self.radius**2
-        return np.asarray(profile * np.clip(1.0 - (square / np.float32(reach2)) ** 2, 0.0, 1.0), dtype=np.float32)
+        return np.asarray(profile * np.clip(1.0 - (square / np.float32(reach2)) ** 4, 0.0, 1.0), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +185,7 @@ class EdgeOn:
     @property
     def extent(self) -> float:
         """See `Shape`."""
-        return 6.0 * self.scale
+        return 7.5 * self.scale
 
     def light(self, x: Plane, y: Plane) -> Plane:
         """See `Shape`."""

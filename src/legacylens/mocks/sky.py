@@ -22,6 +22,8 @@ FAINT_SLOPE = 0.34
 """Slope of the counts of faint galaxies in r."""
 STAR_SLOPE = 0.20
 """Slope of the counts of stars in r."""
+COSMIC_RAYS, SATELLITES = 0.10, 0.005
+"""Artifacts that survive the rejection of outliers [1/arcmin^2 in all bands]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +120,9 @@ def companions_of(rng: np.random.Generator, host: Galaxy, number: int) -> list[G
     chance = rng.uniform()
     if chance < 0.45:
         return []
-    if chance < 0.67:
+    if chance < 0.69:
         return [companion(rng, host, number, blue=False) for _ in range(int(rng.integers(1, 3)))]
-    if chance < 0.90:
+    if chance < 0.94:
         return [companion(rng, host, number, blue=True) for _ in range(int(rng.integers(1, 4)))]
     return [
         companion(rng, host, number, blue=bool(rng.uniform() < 0.35), separation=(2.0, 11.0))
@@ -197,7 +199,7 @@ def draw_stars(rng: np.random.Generator, frame: Frame, density: float) -> Points
 def draw_streaks(rng: np.random.Generator, frame: Frame) -> list[Streak]:
     """Draw what outlier rejection left of cosmic rays and satellites."""
     streaks = []
-    for _ in range(int(rng.poisson(0.35 * frame.area))):
+    for _ in range(int(rng.poisson(COSMIC_RAYS * frame.area))):
         east, north = frame.positions(rng, 1)
         streaks.append(
             Streak(
@@ -208,10 +210,10 @@ def draw_streaks(rng: np.random.Generator, frame: Frame) -> list[Streak]:
                 angle=float(rng.uniform(0, np.pi)),
                 half_length=float(rng.uniform(0.4, 5.0)),
                 width=float(rng.uniform(0.12, 0.22)),
-                height=float(rng.uniform(6.0, 40.0)),
+                height=float(rng.uniform(4.0, 25.0)),
             )
         )
-    for _ in range(int(rng.poisson(0.02 * frame.area))):
+    for _ in range(int(rng.poisson(SATELLITES * frame.area))):
         east, north = frame.positions(rng, 1)
         streaks.append(
             Streak(
@@ -222,7 +224,7 @@ def draw_streaks(rng: np.random.Generator, frame: Frame) -> list[Streak]:
                 angle=float(rng.uniform(0, np.pi)),
                 half_length=1e5,
                 width=float(rng.uniform(0.5, 0.9)),
-                height=float(rng.uniform(0.8, 4.0)),
+                height=float(rng.uniform(0.5, 2.5)),
             )
         )
     return streaks

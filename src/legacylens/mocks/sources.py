@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from legacylens.mocks.brick_images import Arcs, BrickImages
+from legacylens.mocks.arcs import Arcs
+from legacylens.mocks.brick_images import BrickImages
 from legacylens.mocks.patch import PatchContent
 from legacylens.survey.bands import BANDS, PIXSCALE
 

@@ -100,16 +100,28 @@ def saturate(
     images: dict[str, NDArray[np.float32]],
     invvars: dict[str, NDArray[np.float32]],
     maskbits: NDArray[np.int32],
-    stars: Points,
+    fluxes: NDArray[np.float64],
     x: NDArray[np.float64],
     y: NDArray[np.float64],
 ) -> None:
-    """Cut saturated cores, let them bleed along the columns, and mask them; the arrays are changed."""
+    """Cut saturated cores, let them bleed along the columns, and mask them; the arrays are changed.
+
+    Parameters
+    ----------
+    images, invvars
+        Band -> (y, x).
+    maskbits
+        (y, x).
+    fluxes
+        Flux of each star in g, r, z as it arrives, (n, 3) [nanomaggies].
+    x, y
+        Their pixels.
+    """
     for band in images:
         limit = SATURATION[band]
         image, invvar = images[band], invvars[band]
         core = image > limit
-        flux = stars.flux[:, BANDS.index(band)]
+        flux = fluxes[:, BANDS.index(band)]
         for f, px, py in zip(flux, x, y, strict=True):
             column = round(px)
             if f < 6000.0 or not 1 <= column < image.shape[1] - 1:

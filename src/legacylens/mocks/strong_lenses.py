@@ -8,13 +8,14 @@ deflector of that Einstein radius gets its velocity dispersion from its luminosi
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
+from legacylens.lensing.cosmology import einstein_radius
 from legacylens.lensing.lens import Lens
 from legacylens.lensing.sersic import Sersic as SersicSource
 from legacylens.lensing.shear import Shear
@@ -25,13 +26,9 @@ from legacylens.mocks.noise import aperture_factor
 from legacylens.mocks.stellar_populations import fluxes
 from legacylens.survey.bands import BANDS, PIXSCALE
 
-SPEED_OF_LIGHT = 299_792.458
-"""[km/s]"""
-HUBBLE, OMEGA_M = 70.0, 0.3
-"""Flat universe of the reference tables [km/s/Mpc]."""
 THETA_E_MEDIAN, THETA_E_SCATTER = 1.35, 0.27
 """Log-normal distribution of Einstein radii [arcsec]: 0.9 to 2.2 at 5 and 95 per cent."""
-SIGMA_OF_BRIGHT_RED = 262.0
+SIGMA_OF_BRIGHT_RED = 255.0
 """Velocity dispersion of a red galaxy of three characteristic luminosities [km/s]."""
 FABER_JACKSON = 0.1
 """d log sigma / d mag: luminosity goes as the fourth power."""
@@ -41,10 +38,12 @@ SOURCE_SLOPE = 0.35
 """Slope of the counts of unlensed sources, d log N / d mag."""
 SOURCE_MAGNITUDES = (21.5, 27.0)
 """Range of unlensed r magnitudes."""
-TURN_ON = (13.0, 2.0)
+TURN_ON = (17.0, 3.0)
 """S/N at which half of the arcs are seen, and width of the turn-on."""
 TURN_OFF = (62.0, 6.0)
 """S/N above which arcs are left out, and width: brighter ones are known already and easy."""
+LEAST_MAGNIFICATION = (3.0, 0.4)
+"""Total magnification from which arcs are taken for arcs, and width of the turn-on."""
 COARSE = 84
 """Pixels of the coarse grid on which candidates are judged."""
 BATCH = 40
@@ -117,34 +116,11 @@ class StrongLens:
         )
 
 
-@functools.cache
-def _distance_table() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    z = np.linspace(0.0, 8.0, 4001)
-    inverse_e = 1.0 / np.sqrt(OMEGA_M * (1.0 + z) ** 3 + 1.0 - OMEGA_M)
-    step = z[1] - z[0]
-    chi = np.concatenate([[0.0], np.cumsum(0.5 * (inverse_e[1:] + inverse_e[:-1]) * step)])
-    return z, chi * SPEED_OF_LIGHT / HUBBLE
-
-
-def comoving_distance(z: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """Return the comoving distance [Mpc]."""
-    table_z, table_chi = _distance_table()
-    return np.asarray(np.interp(z, table_z, table_chi))
-
-
-def einstein_radius(
-    sigma_v: NDArray[np.float64] | float, z_lens: NDArray[np.float64] | float, z_source: NDArray[np.float64] | float
-) -> NDArray[np.float64]:
-    """Return the Einstein radius [arcsec] of an isothermal sphere: 4 pi (sigma/c)^2 D_ls / D_s."""
-    ratio = 1.0 - comoving_distance(z_lens) / comoving_distance(z_source)
-    return np.asarray(4.0 * np.pi * (np.asarray(sigma_v) / SPEED_OF_LIGHT) ** 2 * ratio * np.degrees(1.0) * 3600.0)
-
-
 def _host(rng: np.random.Generator, fwhm: float) -> tuple[Galaxy, float, float, float]:
     """Draw a host whose Einstein radius follows the prescribed distribution; return it, sigma_v, z_source, theta_E."""
     hosts, sigma, z_source, theta = [], [], [], []
     for _ in range(60):
-        host = red_galaxy(rng, mean_redshift=0.58, brighter=0.15)
+        host = red_galaxy(rng, mean_redshift=0.58, brighter=0.25)
         offset = host.extra["luminosity_offset_mag"]
         hosts.append(host)
         sigma.append(SIGMA_OF_BRIGHT_RED * 10.0 ** (-FABER_JACKSON * offset + SIGMA_SCATTER * rng.standard_normal()))
@@ -152,7 +128,7 @@ def _host(rng: np.random.Generator, fwhm: float) -> tuple[Galaxy, float, float, 
         theta.append(float(einstein_radius(sigma[-1], host.redshift, z_source[-1])))
     log_theta = np.log(theta)
     wanted = np.exp(-0.5 * ((log_theta - np.log(THETA_E_MEDIAN)) / THETA_E_SCATTER) ** 2)
-    wanted /= 1.0 + np.exp(-np.clip((np.array(theta) / fwhm - 0.6) / 0.08, -50, 50))
+    wanted *= _rise(np.array(theta) / fwhm, 0.6, 0.12)
     # Dividing by the density of what was drawn leaves the wanted distribution.
     width = max(1.06 * float(np.std(log_theta)) * len(theta) ** -0.2, 1e-3)
     density = np.exp(-0.5 * ((log_theta[:, None] - log_theta[None]) / width) ** 2).sum(axis=1)
@@ -220,13 +196,19 @@ def _candidates(rng: np.random.Generator, lens: StrongLens) -> list[StrongLens]:
     return drawn
 
 
+def _rise(x: NDArray[np.float64], middle: float, width: float) -> NDArray[np.float64]:
+    return np.asarray(ndtr((x - middle) / width))
+
+
 def _coarse_grid(half: float) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     axis = (np.arange(COARSE) - 0.5 * (COARSE - 1)) * (2.0 * half / COARSE)
     return np.meshgrid(axis, axis)[0], np.meshgrid(axis, axis)[1], float(2.0 * half / COARSE)
 
 
-def expected_snr(candidates: list[StrongLens], conditions: Conditions) -> NDArray[np.float64]:
-    """Return the matched-filter S/N of the arcs of sources behind one deflector in its best band.
+def judge(
+    candidates: list[StrongLens], conditions: Conditions
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return how well the arcs of sources behind one deflector can be seen.
 
     Parameters
     ----------
@@ -234,6 +216,15 @@ def expected_snr(candidates: list[StrongLens], conditions: Conditions) -> NDArra
         Lenses that differ only in their source.
     conditions
         Depth and seeing.
+
+    Returns
+    -------
+    snr
+        Matched-filter S/N in the best band.
+    magnification
+        Lensed over unlensed flux.
+    resolution
+        Length over which the arcs are stretched in units of the seeing: magnification times source radius over FWHM.
 
     Notes
     -----
@@ -263,7 +254,10 @@ def expected_snr(candidates: list[StrongLens], conditions: Conditions) -> NDArra
         variance = seen.sigma**2 * (1.0 + np.maximum(glow, 0.0) * (PIXSCALE / step) ** 2 / seen.sky)
         snr = np.sqrt((arcs**2 / variance).sum(axis=(1, 2))) * (PIXSCALE / step) / aperture_factor()
         best = np.maximum(best, snr)
-    return best
+    magnification = light.sum(axis=(1, 2))
+    fwhm = float(np.median([seen.fwhm for seen in conditions.bands.values()]))
+    resolution = magnification * np.array([c.source_radius for c in candidates]) / fwhm
+    return best, magnification, resolution
 
 
 def _unit_sersic(lens: StrongLens, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -293,9 +287,10 @@ def draw_lens(rng: np.random.Generator, conditions: Conditions, attempts: int = 
         if attempt % PATIENCE == PATIENCE - 1:
             deflector = _deflector(rng, fwhm)
         candidates = _candidates(rng, deflector)
-        snr = expected_snr(candidates, conditions)
-        chance = 1.0 / (1.0 + np.exp(-np.clip((snr - TURN_ON[0]) / TURN_ON[1], -50, 50)))
-        chance /= 1.0 + np.exp(np.clip((snr - TURN_OFF[0]) / TURN_OFF[1], -50, 50))
+        snr, magnification, resolution = judge(candidates, conditions)
+        chance = _rise(snr, *TURN_ON) * (1.0 - _rise(snr, *TURN_OFF))
+        # Collett 2015 (ApJ 811, 20): magnified at least three times, and stretched to more than the seeing.
+        chance *= _rise(magnification, *LEAST_MAGNIFICATION) * (resolution > 1.0)
         kept = np.flatnonzero(rng.uniform(size=BATCH) < chance)
         if len(kept):
             return replace(candidates[int(kept[0])], expected_snr=float(snr[kept[0]]))
