@@ -1,1 +1,1 @@
-"""What a source looks like: `cutout` (the record), `rgb` (pictures), `store` (many of them), `bricks`, `decode`."""
+"""What a source looks like: `cutout`, `rgb`, `store`; from a release (`bricks`), a `service` or files (`decode`)."""

@@ -220,7 +220,7 @@ def _located(wanted: pd.DataFrame, table: BrickTable) -> tuple[pd.DataFrame, lis
     ra, dec = located["ra"].to_numpy(), located["dec"].to_numpy()
     is_on_sphere = np.isfinite(ra) & (np.abs(dec) <= 90.0)
     names = located["brickname"].to_numpy(dtype=object).copy()
-    unnamed = np.flatnonzero(is_on_sphere & ~np.isin(names, table.frame["brickname"]) & (names == ""))
+    unnamed = np.flatnonzero(is_on_sphere & (names == ""))
     rows = table.containing(ra[unnamed], dec[unnamed])
     names[unnamed[rows >= 0]] = table.frame["brickname"].to_numpy()[rows[rows >= 0]]
     is_known = np.array([name in table for name in names], dtype=bool)

@@ -2,10 +2,10 @@
 
 What the viewer's numbers mean
     The viewer interpolates the coadds: at any pixel scale, a cutout of it has nanomaggies per *0.262-arcsec* pixel.
-    (Measured on three cutouts at 0.10 to 0.14 arcsec/pixel: their noise at a lag of one coadd pixel is 0.002 to 0.004
-    nanomaggies in g, that of a coadd; if the values were per small pixel, the depth would be 1.4 mag short of the
-    survey's.) Bringing such a cutout to the grid therefore *averages* small pixels. Images whose values are per pixel
-    of their own are *summed* instead. Either way the light of a source is conserved.
+    (Measured on three cutouts at 0.10 to 0.14 arcsec/pixel: at a lag of one coadd pixel their noise is 0.002 to 0.004
+    nanomaggies in g, which is that of a coadd. If the values were per small pixel, the images would be 1.3 to 2.1 mag
+    shallower than the survey.) Bringing such a cutout to the grid therefore *averages* small pixels. Images whose
+    values are per pixel of their own are *summed* instead. Either way the light of a source is conserved.
 """
 
 from __future__ import annotations

@@ -454,7 +454,7 @@ class CutoutStore:
 def _read_into(handle: int, target: memoryview, offset: int, path: Path) -> None:
     done = 0
     while done < len(target):
-        block = os.pread(handle, min(len(target) - done, 1 << 26), offset + done)
+        block = os.pread(handle, min(len(target) - done, 1 << 22), offset + done)
         if not block:
             raise FileProblem(
                 path,
