@@ -1,0 +1,1 @@
+"""What tests and rehearsals need: `viewer` (a stand-in for the cutout service, with its faults), `rehearsal`."""
