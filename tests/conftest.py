@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# One thread a process, before NumPy or torch start theirs: two test processes with two threads each on two cores wait
+# for one another (training was seen to be forty times slower).
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
 import pytest
 from hypothesis import settings
 

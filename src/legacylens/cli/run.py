@@ -96,16 +96,17 @@ def _rendered(result: dict[str, Any]) -> list[object]:
     )
     best = table(
         "The five best candidates",
-        ["rank", "name", "ra", "dec", "logit", "z mag", "known as"],
+        ["rank", "name", "ra", "dec", "score", "z mag", "known as", "trained on"],
         [
             (
                 row["rank"],
                 row["name"],
                 f"{row['ra']:.5f}",
                 f"{row['dec']:.5f}",
-                f"{row['logit']:.2f}",
+                f"{row['score']:.4f}",
                 f"{row['mag_z']:.2f}",
                 row["known_names"],
+                "yes" if row["in_training"] else "no",
             )
             for row in result["best"]
         ],

@@ -47,6 +47,7 @@ def quickstart_config(*, size: str, seed: int, workers: int) -> SearchConfig:
             # The mock list has lenscat's two grades only; "probable" is tier 3. The seed was chosen before any network
             # was trained, so that the few cells of the tiny sky split into 50, 20 and 30 percent of the objects.
             "samples": {"worst_tier": 3, "train_fraction": 0.5, "validation_fraction": 0.2, "split_seed": 25},
+            "candidates": {"top_n": 100},
             "report": {"title": f"A search of the {size} mock sky"},
         },
         "the quickstart",
