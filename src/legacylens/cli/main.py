@@ -24,6 +24,7 @@ from legacylens.cli import (
     run,
     samples,
     scan,
+    score,
     train,
     validate,
 )
@@ -104,6 +105,7 @@ app.add_typer(sample_verbs, name="samples")
 app.command("train")(train.train)
 app.add_typer(validate_verbs, name="validate")
 app.command("scan")(scan.scan)
+app.command("score")(score.score)
 app.command("candidates")(candidates.candidates)
 
 
