@@ -57,6 +57,9 @@ FINAL: Mapping[str, str] = {
 }
 """Reason -> meaning, of what stays as it is when asked again."""
 
+ABSENT = ("missing-band", "missing-invvar", "missing-maskbits", "missing-psf")
+"""Reasons that an answer cut short between two images would give too."""
+
 SCALE_TOLERANCE = 1e-3
 """Largest relative error of the pixel scale, and of each element of the rotation."""
 

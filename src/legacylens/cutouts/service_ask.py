@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from legacylens.cutouts.quarantine import Rejection
-from legacylens.cutouts.service_answer import RETRY, Stamp, check_pixels
+from legacylens.cutouts.service_answer import ABSENT, RETRY, Stamp, check_pixels
 from legacylens.cutouts.service_http import Answer, Transport
 from legacylens.cutouts.service_layouts import read_resampled, read_subimage
 from legacylens.cutouts.service_pace import Pace, in_words, retry_after
@@ -95,7 +95,10 @@ class Asker:
                 is_limited = problem.reason == "rate-limited"
                 n_failed = troubles.total() - n_limited
                 exhausted = n_limited >= limits.max_rate_limited if is_limited else n_failed >= limits.max_attempts
-                if problem.reason not in RETRY or exhausted:
+                is_final = problem.reason not in RETRY
+                if is_final and problem.reason in ABSENT and answer is not None and not answer.tells_its_length:
+                    is_final = troubles[problem.reason] >= 2  # believed when it is said twice
+                if is_final or exhausted:
                     raise _counted(problem, troubles) from problem
                 if is_limited or (problem.reason == "server-error" and asked is not None):
                     self._pause(asked)

@@ -111,8 +111,11 @@ def _image(url: str, body: bytes, header: fits.Header, place: int) -> tuple[Hdu,
     native = data.astype(dtype.newbyteorder("="))
     if (scale, zero) != (1.0, 0.0):
         native = native * scale + zero
-    # The last block may lack its padding; the pixels are whole all the same.
-    return Hdu(header=header, data=native), place + -(-size // BLOCK) * BLOCK
+    end = place + -(-size // BLOCK) * BLOCK
+    if end > len(body):
+        # Nothing of this image is lacking, but perhaps the next one.
+        raise _truncated(url, f"it ends within a block of {BLOCK} bytes, and FITS has whole blocks only")
+    return Hdu(header=header, data=native), end
 
 
 def describe(body: bytes) -> str:

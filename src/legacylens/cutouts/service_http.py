@@ -27,6 +27,11 @@ class Answer:
     body: bytes
     """The bytes."""
 
+    @property
+    def tells_its_length(self) -> bool:
+        """Whether the answer says where it ends; otherwise one that was cut short looks like a short one."""
+        return "content-length" in self.headers or "chunked" in self.headers.get("transfer-encoding", "").lower()
+
 
 class Transport(Protocol):
     """Whatever answers requests."""

@@ -162,8 +162,9 @@ class _Piece:
         return True
 
 
-def _pieces(url: str, request: ServiceRequest, hdus: Sequence[Hdu]) -> dict[str, _Piece]:
-    pieces: dict[str, _Piece] = {}
+def _pieces(url: str, request: ServiceRequest, hdus: Sequence[Hdu]) -> dict[tuple[str, str], _Piece]:
+    """Sort the images of an answer by brick; northern and southern survey have bricks of the same names."""
+    pieces: dict[tuple[str, str], _Piece] = {}
     for hdu in hdus:
         if hdu.data is None:
             continue
@@ -187,7 +188,8 @@ def _pieces(url: str, request: ServiceRequest, hdus: Sequence[Hdu]) -> dict[str,
         corner = (int(hdu.header.get("BRICK_X0", -1)), int(hdu.header.get("BRICK_Y0", -1)))
         shape = (hdu.data.shape[0], hdu.data.shape[1])
         piece = pieces.setdefault(
-            brick, _Piece(grid=grid, version=version, corner=corner, shape=shape, image={}, invvar={})
+            (brick, hdu.text("VERSION")),
+            _Piece(grid=grid, version=version, corner=corner, shape=shape, image={}, invvar={}),
         )
         planes = piece.invvar if kind == "invvar" else piece.image
         if band in planes or (piece.grid, piece.shape) != (grid, shape):
@@ -235,7 +237,9 @@ def read_subimage(url: str, request: ServiceRequest, status: int, body: bytes, s
             reason="off-the-sky",
         )
     over_edge: FileProblem | None = None
-    for brickname, piece in sorted(pieces.items(), key=lambda item: _owner_order(item[1], request.ra, request.dec)):
+    for (brickname, _), piece in sorted(
+        pieces.items(), key=lambda item: _owner_order(item[1], request.ra, request.dec)
+    ):
         x, y = piece.grid.pixel(request.ra, request.dec)
         column, row = _central_pixel(url, request, piece, x, y)
         if not piece.holds(column, row, stamp):

@@ -116,7 +116,9 @@ class _Handler(BaseHTTPRequestHandler):
         status, is_whole = 0, False
         try:
             status = self._answer(question, fault)
-            is_whole = fault not in ("stall", "stall-body", "drip", "reset-body", "truncated", "truncated-silent")
+            is_whole = fault not in (
+                "stall", "stall-body", "drip", "reset-body", "truncated", "truncated-silent", "truncated-seam"
+            )  # fmt: skip
         finally:
             self.server.log.append(
                 Served(
@@ -150,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "stall":
             return self._stall()
         reply = self._reply(question, fault)
-        if fault in ("stall-body", "drip", "truncated", "truncated-silent", "reset-body"):
+        if fault in ("stall-body", "drip", "reset-body") or fault.startswith("truncated"):
             return self._send_badly(reply, fault)
         return self._send(reply)
 
@@ -189,16 +191,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_badly(self, reply: Reply, fault: str) -> int:
         self.close_connection = True
-        silent = fault == "truncated-silent"
+        silent = fault in ("truncated-silent", "truncated-seam")
         self._head(reply, {"Connection": "close"} if silent else {"Content-Length": str(len(reply.body))})
-        half = reply.body[: len(reply.body) // 2]
+        middle = len(reply.body) // 2
+        if fault == "truncated-seam":
+            middle = max((seam for seam in reply.seams if 0 < seam <= middle), default=middle)
         if fault == "drip":
             for place in range(0, len(reply.body), 16):
                 if self.server.closing.wait(STALL_S / 60.0 * self.server.time_scale):
                     break
                 self.wfile.write(reply.body[place : place + 16])
         else:
-            self.wfile.write(half)
+            self.wfile.write(reply.body[:middle])
             self.wfile.flush()
         if fault == "stall-body":
             self._stall()

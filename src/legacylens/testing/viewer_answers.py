@@ -47,6 +47,8 @@ class Reply:
     """Type of the content."""
     body: bytes
     """The bytes."""
+    seams: tuple[int, ...] = ()
+    """Where one image ends and the next begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,8 +168,10 @@ def _value(value: str | float) -> str:
 
 
 def _fits(hdus: Sequence[tuple[Mapping[str, Any], NDArray[np.generic] | None]]) -> Reply:
-    blocks = []
+    blocks: list[bytes] = []
+    seams = []
     for place, (cards, data) in enumerate(hdus):
+        seams.append(sum(len(block) for block in blocks))
         header: dict[str, Any] = {"SIMPLE": True} if place == 0 else {"XTENSION": "IMAGE"}
         header["BITPIX"] = 8 if data is None else {"f": -32, "i": 32}[data.dtype.kind]
         shape = () if data is None else data.shape
@@ -180,7 +184,7 @@ def _fits(hdus: Sequence[tuple[Mapping[str, Any], NDArray[np.generic] | None]]) 
         if data is not None:
             raw = data.astype(">f4" if data.dtype.kind == "f" else ">i4").tobytes()
             blocks += [raw, bytes(-len(raw) % 2880)]
-    return Reply(status=200, content_type="image/fits", body=b"".join(blocks))
+    return Reply(status=200, content_type="image/fits", body=b"".join(blocks), seams=tuple(seams))
 
 
 def _wcs_cards(grid: TanGrid) -> dict[str, Any]:

@@ -24,6 +24,7 @@ FAULTS: Mapping[str, str] = {
     "drip": "the answer a few bytes at a time",
     "truncated": "half of the answer, then the end, although Content-Length promised more",
     "truncated-silent": "half of the answer, then the end, without a Content-Length to tell",
+    "truncated-seam": "the same, just between two images",
     "reset": "the connection is reset",
     "reset-body": "half of the answer, then the connection is reset",
     "default-bands": "the bands that were asked for are dropped and the default ones sent",
@@ -48,6 +49,7 @@ REASON_OF_FAULT: Mapping[str, str] = {
     "drip": "timeout",
     "truncated": "truncated",
     "truncated-silent": "truncated",
+    "truncated-seam": "truncated",
     "reset": "connection",
     "reset-body": "connection",
     "default-bands": "other-bands",
@@ -57,8 +59,13 @@ REASON_OF_FAULT: Mapping[str, str] = {
 }
 """Fault -> the true reason, as the client of legacylens calls it."""
 
-LASTING = tuple(fault for fault, reason in REASON_OF_FAULT.items() if reason not in ("rate-limited", "timeout"))
-"""Faults that a position may have forever without costing everybody's time."""
+LASTING = tuple(
+    fault
+    for fault, reason in REASON_OF_FAULT.items()
+    if reason not in ("rate-limited", "timeout") and fault != "truncated-seam"
+)
+"""Faults that a position may have forever without costing everybody's time. One is left out that nobody could tell
+from a band without exposures if it lasted."""
 
 
 @dataclass(slots=True, kw_only=True)
