@@ -43,12 +43,9 @@ def train(
     from legacylens.cli.output import show, table
 
     if networks:
-        from legacylens.models.registry import NETWORKS
+        from legacylens.models.registry import listing
 
-        listed = [
-            {"name": spec.name, "parameters": spec.parameters, "description": spec.description}
-            for spec in NETWORKS.values()
-        ]
+        listed = listing()
         show(
             {"networks": listed},
             as_json,

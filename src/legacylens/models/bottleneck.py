@@ -57,11 +57,18 @@ class Bottleneck(nn.Module):
 
 
 def group(
-    inputs: int, middle: int, outputs: int, *, stride: int, activated: bool = False, bias: bool = True
+    inputs: int,
+    middle: int,
+    outputs: int,
+    *,
+    stride: int,
+    project: bool = True,
+    activated: bool = False,
+    bias: bool = True,
 ) -> nn.Module:
     """Return three blocks; the first changes width and size."""
     return nn.Sequential(
-        Bottleneck(inputs, middle, outputs, stride=stride, project=True, activated=activated, bias=bias),
+        Bottleneck(inputs, middle, outputs, stride=stride, project=project, activated=activated, bias=bias),
         Bottleneck(outputs, middle, outputs, bias=bias),
         Bottleneck(outputs, middle, outputs, bias=bias),
     )

@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from legacylens.errors import FileProblem
 from legacylens.files import atomic_path
+from legacylens.models.network import Network
 from legacylens.models.preprocessing import Preprocessing
 from legacylens.models.registry import NETWORKS, build_network, network_spec
 
@@ -68,7 +69,7 @@ class Checkpoint:
             digest.update(self.state[name].detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def build(self) -> nn.Module:
+    def build(self) -> Network:
         """Return the network with its weights, ready to score."""
         network = build_network(self.network, bands=len(self.preprocessing.bands))
         network.load_state_dict(dict(self.state))

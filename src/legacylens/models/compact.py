@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from legacylens.models.network import Network
 from legacylens.models.symmetry import ORDER, transform
 
 
@@ -105,7 +106,7 @@ class Stage(nn.Module):
         return functional.relu(x + self.refine_norm(self.refine(x)))
 
 
-class CompactNet(nn.Module):
+class CompactNet(Network):
     """See the module's docstring.
 
     Parameters
@@ -127,9 +128,4 @@ class CompactNet(nn.Module):
         """Return the pooled features, ``(n, widths[-1])``, of prepared images ``(n, band, y, x)``."""
         x = self.stages(functional.relu(self.stem_norm(self.stem(x))))
         n, _, ny, nx = x.shape
-        return x.reshape(n, -1, ORDER, ny, nx).mean(dim=(2, 3, 4))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits, ``(n,)``, of prepared images ``(n, band, y, x)``."""
-        logits: Tensor = self.head(self.features(x))
-        return logits.squeeze(1)
+        return x.float().reshape(n, -1, ORDER, ny, nx).mean(dim=(2, 3, 4))

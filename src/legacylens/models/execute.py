@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from legacylens.errors import InputError
+from legacylens.models.network import Network
 from legacylens.models.preprocessing import Preprocessing
 from legacylens.models.registry import network_spec
 from legacylens.models.standardize import standardize
@@ -73,13 +74,13 @@ class Execution:
             memory_format=torch.channels_last if network_spec(network).channels_last else torch.contiguous_format,
         )
 
-    def place(self, network: nn.Module) -> nn.Module:
+    def place(self, network: Network) -> Network:
         """Move a network there."""
-        moved: nn.Module = network.to(self.device).to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        moved: Network = network.to(self.device).to(memory_format=self.memory_format)  # type: ignore[call-overload]
         return moved
 
     def logits(
-        self, network: nn.Module, images: Tensor, preprocessing: Preprocessing, *, symmetries: bool = False
+        self, network: Network, images: Tensor, preprocessing: Preprocessing, *, symmetries: bool = False
     ) -> Tensor:
         """Prepare cutouts and run the network.
 
@@ -102,8 +103,11 @@ class Execution:
         prepared = standardize(images.to(self.device, non_blocking=True), preprocessing)
         elements = range(ORDER) if symmetries else range(1)
         total = torch.zeros(len(images), device=self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            for element in elements:
-                turned = transform(prepared, element).contiguous(memory_format=self.memory_format)
-                total = total + network(turned).float()
+        for element in elements:
+            turned = transform(prepared, element).contiguous(memory_format=self.memory_format)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                features = network.features(turned)
+            # The last layer in float32: a bfloat16 logit has three digits, and the best candidates would be tied.
+            logits: Tensor = network.head(features.float())
+            total = total + logits.squeeze(1)
         return total / len(elements)

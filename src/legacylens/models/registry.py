@@ -10,6 +10,10 @@ from torch import nn
 
 from legacylens.errors import InputError
 from legacylens.models.compact import CompactNet
+from legacylens.models.deeplens import DeepLens
+from legacylens.models.efficientnet import EfficientNetV2S, published
+from legacylens.models.meta import MetaLearner
+from legacylens.models.network import Network
 from legacylens.models.shielded import ShieldedResNet
 
 
@@ -20,7 +24,7 @@ class NetworkSpec:
     name: str
     """Name in configurations and checkpoints."""
 
-    build: Callable[[int], nn.Module]
+    build: Callable[[int], Network]
     """Makes it for a number of bands, with weights drawn from torch's global generator."""
 
     parameters: int
@@ -55,6 +59,30 @@ NETWORKS: dict[str, NetworkSpec] = {
             symmetric=False,
             description="parameter-exact reconstruction of the shielded ResNet (Inchausti et al. 2025)",
         ),
+        NetworkSpec(
+            name="deeplens",
+            build=DeepLens,
+            parameters=3_511_681,
+            channels_last=True,
+            symmetric=False,
+            description="CMU DeepLens ResNet of Lanusse et al. 2018, as Huang et al. 2020 used it (L18)",
+        ),
+        NetworkSpec(
+            name="efficientnet",
+            build=EfficientNetV2S,
+            parameters=20_178_769,
+            channels_last=True,
+            symmetric=False,
+            description="EfficientNetV2-S with a plain head",
+        ),
+        NetworkSpec(
+            name="efficientnet-published",
+            build=published,
+            parameters=20_542_883,
+            channels_last=True,
+            symmetric=False,
+            description="EfficientNetV2-S with a head that gives the published size (Inchausti et al. 2025)",
+        ),
     )
 }
 
@@ -72,7 +100,7 @@ def network_spec(name: str) -> NetworkSpec:
     return NETWORKS[name]
 
 
-def build_network(name: str, *, bands: int = 3, seed: int = 0) -> nn.Module:
+def build_network(name: str, *, bands: int = 3, seed: int = 0) -> Network:
     """Return a network with fresh weights; the same seed gives the same weights.
 
     Raises
@@ -89,3 +117,20 @@ def build_network(name: str, *, bands: int = 3, seed: int = 0) -> nn.Module:
 def count_parameters(network: nn.Module) -> int:
     """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def listing() -> list[dict[str, str | int]]:
+    """Return name, number of parameters and a sentence for every network, the one on top of others included."""
+    rows: list[dict[str, str | int]] = [
+        {"name": spec.name, "parameters": spec.parameters, "description": spec.description}
+        for spec in NETWORKS.values()
+    ]
+    meta = MetaLearner()
+    return [
+        *rows,
+        {
+            "name": "meta-learner",
+            "parameters": count_parameters(meta),
+            "description": "one hidden layer of 300 nodes on the scores of two networks (Inchausti et al. 2025)",
+        },
+    ]

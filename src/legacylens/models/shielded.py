@@ -21,6 +21,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from legacylens.models.bottleneck import group
+from legacylens.models.network import Network
 
 WIDTH = 32
 GROUPS = 5
@@ -30,7 +31,7 @@ def _shield(inputs: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(inputs, WIDTH, 1, bias=False), nn.BatchNorm2d(WIDTH), nn.ELU())
 
 
-class ShieldedResNet(nn.Module):
+class ShieldedResNet(Network):
     """See the module's docstring.
 
     Parameters
@@ -53,9 +54,4 @@ class ShieldedResNet(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """Return the pooled features, ``(n, 32)``, of prepared images ``(n, band, y, x)``."""
         maps: Tensor = self.normalize(self.groups(self.stem(x)))
-        return maps.mean(dim=(2, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits, ``(n,)``, of prepared images ``(n, band, y, x)``."""
-        logits: Tensor = self.head(self.features(x))
-        return logits.squeeze(1)
+        return maps.float().mean(dim=(2, 3))

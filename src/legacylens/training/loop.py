@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import legacylens
@@ -24,6 +24,7 @@ from legacylens.errors import InputError, ProcessError
 from legacylens.files import remove_leftovers, write_text
 from legacylens.models.checkpoint import Checkpoint, load_checkpoint, load_training_state, save_checkpoint
 from legacylens.models.execute import Execution
+from legacylens.models.network import Network
 from legacylens.models.registry import build_network
 from legacylens.progress import ProgressBar, progress_bar
 from legacylens.provenance import RECORD_NAME, code_hash, git_commit, write_provenance
@@ -82,9 +83,9 @@ class TrainResult:
 class _State:
     """What changes during a run, and goes into ``last.pt``."""
 
-    network: nn.Module
+    network: Network
     optimizer: torch.optim.AdamW
-    mean: RunningMean
+    mean: RunningMean[Network]
     epoch: int = 0
     step: int = 0
     images: int = 0

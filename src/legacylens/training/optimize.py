@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
+
+N = TypeVar("N", bound=nn.Module)
 
 
 def learning_rate_factor(progress: float, warmup: float) -> float:
@@ -37,7 +40,7 @@ def make_optimizer(network: nn.Module, *, learning_rate: float, weight_decay: fl
     )
 
 
-class RunningMean:
+class RunningMean(Generic[N]):
     """The exponential running mean of a network's weights and normalization statistics.
 
     Averaging over the last steps removes the noise of training, which with few lenses is larger than the difference
@@ -52,10 +55,10 @@ class RunningMean:
         forgotten.
     """
 
-    def __init__(self, network: nn.Module, memory: float) -> None:
+    def __init__(self, network: N, memory: float) -> None:
         self.memory = memory
         self.updates = 0
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.network: N = copy.deepcopy(network).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
