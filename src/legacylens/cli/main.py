@@ -90,6 +90,8 @@ mocks.command("release")(mocks_release.mocks_release)
 
 sample_verbs = typer.Typer(no_args_is_help=True, help="Label the parent sample and split it by sky cell.")
 sample_verbs.command("build")(samples.samples)
+sample_verbs.command("gates")(samples.gates)
+sample_verbs.command("controls")(samples.controls)
 
 validate_verbs = typer.Typer(no_args_is_help=True, help="Measure what a finder finds, before the survey is scanned.")
 validate_verbs.command("report")(validate.validate)

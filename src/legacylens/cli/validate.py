@@ -37,7 +37,7 @@ def validate(
     from legacylens.validation.report import validate_files
 
     settings = record_from(
-        ValidationConfig, read_toml(config) if config else {}, config or "options of legacylens validate"
+        ValidationConfig, read_toml(config) if config else {}, config or "options of legacylens validate report"
     )
     result = validate_files(scores, sample, out, split=split, config=settings, reopen=reopen)
 
