@@ -191,7 +191,8 @@ def fetch_cutouts(
         run.rejections["cutout"] |= {
             name: known for name, known in kept.items() if name in on_list and name not in stored
         }
-        positions = list(run.positions(wanted, stored, again))
+        # Those that have failed before come last: they must not look like a service that is not there.
+        positions = sorted(run.positions(wanted, stored, again, set(earlier)), key=lambda each: each.has_failed)
         if positions:
             console.print(advice_for(len(positions), service, pace), highlight=False)
         wire = transport or HttpTransport(pace)
@@ -278,7 +279,7 @@ class _Run:
     has_succeeded: bool = False
     """Whether anything went well yet."""
 
-    def positions(self, wanted: pd.DataFrame, stored: set[str], again: bool) -> Iterator[Position]:
+    def positions(self, wanted: pd.DataFrame, stored: set[str], again: bool, earlier: set[str]) -> Iterator[Position]:
         """Iterate over the positions that lack something."""
         finally_without: dict[Product, set[str]] = {"cutout": set(self.rejections["cutout"])}
         for product in self.service.products[1:]:
@@ -300,7 +301,13 @@ class _Run:
                 if source_id not in finally_without[product] and not self._is_there(product, source_id)
             ]
             if lacks:
-                yield Position(source_id=source_id, ra=float(ra), dec=float(dec), products=tuple(lacks))
+                yield Position(
+                    source_id=source_id,
+                    ra=float(ra),
+                    dec=float(dec),
+                    products=tuple(lacks),
+                    has_failed=source_id in earlier,
+                )
 
     def _is_there(self, product: Product, source_id: object) -> bool:
         return product_path(self.out, product, str(source_id)).exists()
@@ -386,9 +393,13 @@ class _Run:
             return
         if rejection.reason == "unknown-layer":
             raise InputError(f"{rejection.file}: {rejection.what}. {rejection.remedy}")
+        failed_before = outcome.position.has_failed
+        if failed_before and self.has_succeeded:
+            return  # the service is there, and of these some will fail forever
         self.failed_in_a_row += 1
         limits = asker.pace.config
-        if self.failed_in_a_row >= (limits.stop_after if self.has_succeeded else limits.stop_after_at_start):
+        is_known = self.has_succeeded or failed_before
+        if self.failed_in_a_row >= (limits.stop_after if is_known else limits.stop_after_at_start):
             raise ProcessError(
                 f"{self.service.url}: the last {self.failed_in_a_row} positions failed, {rejection.source_id} with "
                 f"{rejection.reason}: {rejection.what}. {rejection.remedy} What was fetched is kept; run the same "

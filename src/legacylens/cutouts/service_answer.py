@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.io import fits
 from numpy.typing import NDArray
 
 from legacylens.cutouts.cutout import defect_of
-from legacylens.cutouts.service_fits import Hdu, describe, looks_like_fits, read_hdus
+from legacylens.cutouts.service_fits import CardValue, Hdu, describe, looks_like_fits, read_hdus
 from legacylens.cutouts.service_request import ServiceRequest
 from legacylens.errors import FileProblem
 from legacylens.survey.bands import PIXSCALE
@@ -59,6 +58,9 @@ FINAL: Mapping[str, str] = {
 
 ABSENT = ("missing-band", "missing-invvar", "missing-maskbits", "missing-psf")
 """Reasons that an answer cut short between two images would give too."""
+
+UNPLACED = ("off-the-sky", "missing-psf")
+"""Reasons that are given in words, which do not tell what position they are about."""
 
 SCALE_TOLERANCE = 1e-3
 """Largest relative error of the pixel scale, and of each element of the rotation."""
@@ -196,7 +198,7 @@ def read_answer(url: str, status: int, body: bytes) -> list[Hdu]:
     return read_hdus(url, body)
 
 
-def grid_of(url: str, header: fits.Header) -> Grid:
+def grid_of(url: str, header: Mapping[str, CardValue]) -> Grid:
     """Return the pixel grid of an image, after comparing its scale and orientation with the survey's.
 
     Raises
@@ -217,7 +219,7 @@ def grid_of(url: str, header: fits.Header) -> Grid:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise FileProblem(url, f"an image without coordinates ({error})", "Ask again.", reason="other-scale") from error
-    if kinds != ("RA---TAN", "DEC--TAN") or np.abs(matrix / step - [-1, 0, 0, 1]).max() > SCALE_TOLERANCE:
+    if kinds != ("RA---TAN", "DEC--TAN") or not np.abs(matrix / step - [-1, 0, 0, 1]).max() <= SCALE_TOLERANCE:
         raise FileProblem(
             url,
             f"projection {'/'.join(kinds)} with the matrix {(matrix * 3600).round(4).tolist()} arcsec "

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from legacylens.cutouts.quarantine import Rejection
-from legacylens.cutouts.service_answer import ABSENT, RETRY, Stamp, check_pixels
+from legacylens.cutouts.service_answer import ABSENT, RETRY, UNPLACED, Stamp, check_pixels
+from legacylens.cutouts.service_fits import looks_like_fits
 from legacylens.cutouts.service_http import Answer, Transport
 from legacylens.cutouts.service_layouts import read_resampled, read_subimage
 from legacylens.cutouts.service_pace import Pace, in_words, retry_after
@@ -96,7 +97,7 @@ class Asker:
                 n_failed = troubles.total() - n_limited
                 exhausted = n_limited >= limits.max_rate_limited if is_limited else n_failed >= limits.max_attempts
                 is_final = problem.reason not in RETRY
-                if is_final and problem.reason in ABSENT and answer is not None and not answer.tells_its_length:
+                if is_final and _is_doubtful(problem, answer):
                     is_final = troubles[problem.reason] >= 2  # believed when it is said twice
                 if is_final or exhausted:
                     raise _counted(problem, troubles) from problem
@@ -116,6 +117,14 @@ class Asker:
                 "run waits. Run the same command after that, with a lower rate: what was fetched is kept."
             )
         self.pace.limited(asked)
+
+
+def _is_doubtful(problem: FileProblem, answer: Answer | None) -> bool:
+    """Whether a final reason may come from an answer that was cut short, or was meant for another position."""
+    if answer is None:
+        return False
+    is_cut = problem.reason in ABSENT and not answer.tells_its_length
+    return is_cut or (problem.reason in UNPLACED and not looks_like_fits(answer.body))
 
 
 def _counted(problem: FileProblem, troubles: collections.Counter[str]) -> FileProblem:
@@ -142,6 +151,8 @@ class Position:
     """Declination [deg]."""
     products: tuple[Product, ...]
     """What of it is not there yet."""
+    has_failed: bool = False
+    """Whether an earlier run has set it aside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

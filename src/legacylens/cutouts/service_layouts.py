@@ -185,7 +185,7 @@ def _pieces(url: str, request: ServiceRequest, hdus: Sequence[Hdu]) -> dict[tupl
             )
         version = check_layer(url, request, hdu) if kind != "invvar" else ""
         grid = grid_of(url, hdu.header)
-        corner = (int(hdu.header.get("BRICK_X0", -1)), int(hdu.header.get("BRICK_Y0", -1)))
+        corner = (_whole(url, hdu, "BRICK_X0"), _whole(url, hdu, "BRICK_Y0"))
         shape = (hdu.data.shape[0], hdu.data.shape[1])
         piece = pieces.setdefault(
             (brick, hdu.text("VERSION")),
@@ -198,6 +198,13 @@ def _pieces(url: str, request: ServiceRequest, hdus: Sequence[Hdu]) -> dict[tupl
             )
         planes[band] = hdu.data
     return pieces
+
+
+def _whole(url: str, hdu: Hdu, name: str) -> int:
+    value = hdu.header.get(name)
+    if not isinstance(value, int):
+        raise FileProblem(url, f"an extension with {name} = {value!r}", "Ask again.", reason="other-layout")
+    return value
 
 
 def _owner_order(piece: _Piece, ra: float, dec: float) -> tuple[bool, float]:

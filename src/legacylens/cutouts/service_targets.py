@@ -2,15 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
+from legacylens.catalog.lists import read_columns, read_list
 from legacylens.cutouts.quarantine import Rejection
 from legacylens.errors import InputError
 from legacylens.survey.sphere import separation_arcsec
 
 SAME_POSITION_ARCSEC = 0.1
 """Rows of one source_id farther apart than this do not mean the same source."""
+
+
+def read_positions(
+    path: str | Path, column_map: Mapping[str, str] | None = None, *, limit: int | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Read a list of positions: a table of this package, or any CSV, FITS, VOTable... with a column map.
+
+    Parameters
+    ----------
+    path
+        The list.
+    column_map
+        Quantity (name, ra, dec) -> column, as for `legacylens.catalog.lists.read_list`.
+    limit
+        Take the first so many rows.
+
+    Returns
+    -------
+    targets, remarks
+        Columns source_id, ra, dec [deg], and a line for each thing that should be known about the list. Sources
+        without a name are called by their position.
+
+    Raises
+    ------
+    FileProblem
+        If the list cannot be read, or its coordinates are wrong as a whole (RA in hours...).
+    """
+    raw = read_columns(path)
+    columns = dict(column_map or {})
+    ours = next((name for name in ("source_id", "system_id") if raw.find(name)), None)
+    if ours and "name" not in columns:
+        columns["name"] = ours
+    objects = read_list(path, columns, quantities=("name",), raw=raw)
+    frame = objects.frame if limit is None else objects.frame.head(limit)
+    if "name" in frame:
+        names = frame["name"].astype(str)
+    else:
+        names = pd.Series(
+            [f"J{ra:.5f}{dec:+.5f}" for ra, dec in zip(frame["ra"], frame["dec"], strict=True)], dtype=str
+        )
+    # Tables of this package carry no units because their columns have fixed ones.
+    remarks = [str(problem) for problem in objects.problems if not (ours and problem.reason == "no-unit")]
+    return pd.DataFrame({"source_id": names, "ra": frame["ra"], "dec": frame["dec"]}), remarks
 
 
 def wanted_positions(targets: pd.DataFrame) -> tuple[pd.DataFrame, list[Rejection]]:

@@ -348,7 +348,8 @@ def true_reason(sky: Sky, ra: float, dec: float, last: Served | None) -> str:
     """Return why a position cannot be fetched: what was done to its last request, or what the sky has there."""
     if last is None:
         return "never asked for"
-    if last.fault:
+    # Where there is nothing, there is nothing under a wrong name either.
+    if last.fault and not (last.status == 500 and last.fault in ("default-bands", "default-layer", "clipped")):
         return REASON_OF_FAULT[last.fault]
     bands = ("g", "r", "z")
     pieces = [piece.brick for piece in sky.pieces(ra, dec, 105, 105)]
