@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from legacylens.errors import InputError
-from legacylens.training.augment import add_noise, augment, change_flux, shift, turn
+from legacylens.models.preprocessing import Preprocessing
+from legacylens.training.augment import add_noise, augment, blur, change_flux, erase, mix, rotate, shift, turn
 from legacylens.training.config import Augmentation, TrainConfig
 from legacylens.training.metrics import Selection, selection_of
 from legacylens.training.optimize import RunningMean, learning_rate_factor, make_optimizer
@@ -173,12 +174,142 @@ def test_noise_has_the_stated_strength_and_no_structure() -> None:
     assert abs(neighbors) < 0.01
 
 
+def test_correlated_noise_keeps_its_strength() -> None:
+    x = torch.zeros(300, 3, 33, 33)
+    noisy = add_noise(x, most=1.0, scale=NOISE, correlation=0.7, generator=generator(7))
+    strength = noisy.std(dim=(2, 3)) / torch.tensor(NOISE)
+    assert strength.mean() == pytest.approx(0.5, abs=0.05)
+    neighbors = (noisy[..., 1:] * noisy[..., :-1]).mean() / noisy.square().mean()
+    # two Gaussians of sigma 0.7 that are one pixel apart, sampled by pixels
+    assert neighbors == pytest.approx(math.exp(-0.25 / 0.7**2), abs=0.03)
+
+
+def test_reddening_follows_the_coefficients_of_the_survey() -> None:
+    x = torch.ones(500, 3, 2, 2)
+    changed = change_flux(x, brightness=0.0, color=0.0, extinction=0.1, bands=("g", "r", "z"), generator=generator(6))
+    mag = -2.5 * torch.log10(changed[:, :, 0, 0])
+    torch.testing.assert_close(mag[:, 0] / mag[:, 2], torch.full((500,), 3.214 / 1.211), atol=1e-2, rtol=1e-2)
+    assert mag[:, 0].std() == pytest.approx(0.3214, rel=0.1)  # 500 draws: 3 %
+
+
+def test_quarter_turns_by_rotation_are_exact() -> None:
+    x = images(200, 21)
+    turned = rotate(x, share=1.0, step=90.0, zoom=0.0, generator=generator(1))
+    kinds = [(turned - torch.rot90(x, k, (-2, -1))).abs().amax(dim=(1, 2, 3)) for k in range(4)]
+    best = torch.stack(kinds).min(dim=0)
+    assert best.values.max() < 1e-4  # float32 coordinates
+    assert best.indices.unique().tolist() == [0, 1, 2, 3]
+
+
+def test_rotation_and_zoom_keep_a_round_source_in_place() -> None:
+    offset = torch.arange(41) - 20.0
+    source = torch.exp(-0.5 * (offset[:, None] ** 2 + offset[None, :] ** 2) / 9.0).expand(50, 1, 41, 41)
+    turned = rotate(source, share=1.0, step=0.0, zoom=0.0, generator=generator(2))
+    torch.testing.assert_close(
+        turned, source, atol=0.04, rtol=0.0
+    )  # bilinear interpolation of a peak of 1 with sigma 3
+    zoomed = rotate(source, share=1.0, step=0.0, zoom=0.2, generator=generator(2))
+    area = zoomed.sum(dim=(1, 2, 3)) / source.sum(dim=(1, 2, 3))
+    assert area.min() > 0.8**2 - 0.02
+    assert area.max() < 1.2**2 + 0.02
+    assert area.std() > 0.1
+    assert torch.equal(rotate(source, share=0.0, step=0.0, zoom=0.2, generator=generator(2)), source)
+
+
+def test_blur_conserves_flux_and_widens() -> None:
+    x = torch.zeros(100, 2, 33, 33)
+    x[:, :, 16, 16] = 1.0
+    blurred = blur(x, most=2.0, generator=generator(3))
+    torch.testing.assert_close(blurred.sum(dim=(2, 3)), torch.ones(100, 2), atol=1e-5, rtol=0.0)
+    variance = (blurred.sum(dim=2) * (torch.arange(33) - 16.0) ** 2).sum(dim=2)
+    assert variance.max() < 4.0
+    assert variance.max() > 3.0
+    torch.testing.assert_close(variance[:, 0], variance[:, 1])
+
+
+def test_erased_square_is_sky_and_the_rest_is_untouched() -> None:
+    x = images(100) + 10.0
+    erased = erase(x, share=0.5, size=0.3, generator=generator(4))
+    touched = (erased == 0.0).any(dim=(1, 2, 3))
+    assert 30 < touched.sum() < 70
+    assert torch.equal(erased[erased != 0.0], x[erased != 0.0])
+    assert ((erased == 0.0).float().mean(dim=(1, 2, 3)) <= (0.3 + 1 / 21) ** 2 + 0.01).all()
+
+
+def test_mixing_mixes_images_and_targets_alike() -> None:
+    x = torch.arange(10.0)[:, None, None, None].expand(10, 3, 4, 4)
+    mixed, targets = mix(x, torch.arange(10.0), share=0.7, generator=generator(5))
+    torch.testing.assert_close(mixed[:, 0, 0, 0], targets)
+    unchanged = (targets == torch.arange(10.0)).sum()
+    assert 1 <= unchanged < 10
+
+
+OPERATIONS = {
+    "symmetries": True,
+    "shift": 2,
+    "rotate": 1.0,
+    "brightness": 0.3,
+    "color": 0.1,
+    "extinction": 0.1,
+    "blur": 1.5,
+    "noise": 1.0,
+    "erase": 0.5,
+}
+OFF = {"symmetries": False, "shift": 0, "subpixel": 0.0, "brightness": 0.0, "color": 0.0, "noise": 0.0}
+
+
+def crude_features(x: torch.Tensor) -> np.ndarray:
+    """What would give an operation away: flux, noise, gradients, center and edge of each band."""
+    center, edge = x[:, :, 8:-8, 8:-8], x[:, :, 0]
+    parts = [
+        x.mean((2, 3)),
+        x.std((2, 3)),
+        x.diff(dim=3).std((2, 3)),
+        center.mean((2, 3)),
+        edge.std(2),
+        (x == 0).float().mean((2, 3)),
+    ]
+    return torch.cat(parts, dim=1).numpy()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_no_operation_by_itself_separates_the_classes(operation: str) -> None:
+    """Lenses and non-lenses drawn from one population, in the batches of the sampler, stay inseparable."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    labels = np.r_[np.ones(100), np.zeros(300)]
+    population = torch.randn(400, 3, 33, 33, generator=generator(11)) * 0.01 + 0.02
+    augmentation = Augmentation(**{**OFF, operation: OPERATIONS[operation]})
+    batches = epoch_batches(labels, batch=40, lenses_per_batch=10, rng=np.random.default_rng(12))
+    random = generator(13)
+    shown = [
+        augment(population[rows], augmentation, preprocessing=Preprocessing(), generator=random) for rows in batches
+    ]
+    features = crude_features(torch.cat(shown))
+    targets = labels[np.concatenate(batches)]
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    auc = roc_auc_score(targets, cross_val_predict(model, features, targets, cv=5, method="predict_proba")[:, 1])
+    assert auc < 0.61  # 100 lenses against 300: a standard error of 0.034; below 0.5 only by chance
+
+
+def test_an_operation_on_one_class_only_would_be_noticed() -> None:
+    """The positive control of the test above: the same features see a blur of the lenses alone."""
+    population = torch.randn(400, 3, 33, 33, generator=generator(11)) * 0.01 + 0.02
+    population[:100] = blur(population[:100], most=1.5, generator=generator(13))
+    features = crude_features(population)
+    auc = roc_auc_score(np.r_[np.ones(100), np.zeros(300)], -features[:, 6])
+    assert auc > 0.9
+
+
 def test_no_operation_looks_at_anything_but_its_seed() -> None:
     """An object is treated by its place in the batch, so exchanging two labels changes nothing: there is no label."""
     x = images(6)
-    first = augment(x, Augmentation(), noise=NOISE, generator=generator(8))
-    second = augment(x, Augmentation(), noise=NOISE, generator=generator(8))
-    third = augment(x, Augmentation(), noise=NOISE, generator=generator(9))
+    first = augment(x, Augmentation(), preprocessing=Preprocessing(), generator=generator(8))
+    second = augment(x, Augmentation(), preprocessing=Preprocessing(), generator=generator(8))
+    third = augment(x, Augmentation(), preprocessing=Preprocessing(), generator=generator(9))
     assert torch.equal(first, second)
     assert not torch.equal(first, third)
     assert not torch.equal(first, x)
@@ -187,7 +318,7 @@ def test_no_operation_looks_at_anything_but_its_seed() -> None:
 def test_switched_off_means_untouched() -> None:
     off = Augmentation(symmetries=False, shift=0, subpixel=0.0, brightness=0.0, color=0.0, noise=0.0)
     x = images()
-    assert torch.equal(augment(x, off, noise=NOISE, generator=generator()), x)
+    assert torch.equal(augment(x, off, preprocessing=Preprocessing(), generator=generator()), x)
 
 
 # --- learning rate and mean

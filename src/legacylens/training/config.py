@@ -13,7 +13,7 @@ from legacylens.settings import Settings
 class Augmentation(Settings):
     """Changes that leave a lens a lens and a non-lens none. Both classes go through the same operations.
 
-    All act on fluxes, before the preprocessing.
+    All act on fluxes, before the preprocessing. Zero switches an operation off.
     """
 
     symmetries: bool = True
@@ -26,14 +26,41 @@ class Augmentation(Settings):
     """Share of the cutouts that are shifted by any amount up to ``shift``, with bilinear interpolation; the others
     by whole pixels. Not all of them, because interpolation smooths the noise, and real cutouts are not smoothed."""
 
+    rotate: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the cutouts that are rotated by any angle and zoomed, with bilinear interpolation."""
+
+    rotate_step: float = Field(default=0.0, ge=0.0, le=90.0)
+    """Rotate by multiples of this angle only [degree]; 0: any angle."""
+
+    zoom: float = Field(default=0.0, ge=0.0, lt=0.5)
+    """Largest change of scale of the rotated cutouts: factors from ``1 - zoom`` to ``1 + zoom``."""
+
     brightness: float = Field(default=0.1, ge=0.0, le=2.0)
     """Standard deviation of a change of brightness common to all bands [mag]."""
 
     color: float = Field(default=0.02, ge=0.0, le=0.5)
-    """Standard deviation of a change of brightness of each band [mag]: zero points and extinction."""
+    """Standard deviation of a change of brightness of each band [mag]: zero points."""
+
+    extinction: float = Field(default=0.0, ge=0.0, le=0.5)
+    """Standard deviation of a change of the reddening E(B-V) [mag], with the survey's coefficients."""
+
+    blur: float = Field(default=0.0, ge=0.0, le=4.0)
+    """Largest sigma of a Gaussian that worsens the seeing, the same in all bands [pixels]."""
 
     noise: float = Field(default=0.5, ge=0.0, le=5.0)
-    """Added white noise: its sigma is uniform between zero and this, in units of ``preprocessing.noise``."""
+    """Added noise: its sigma is uniform between zero and this, in units of ``preprocessing.noise``."""
+
+    noise_correlation: float = Field(default=0.0, ge=0.0, le=3.0)
+    """Sigma of the Gaussian that correlates the added noise [pixels]; 0: white. Coadds have about 0.5."""
+
+    erase: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the cutouts in which a square is replaced by the sky level (zero), anywhere."""
+
+    erase_size: float = Field(default=0.15, gt=0.0, le=0.5)
+    """Largest side of that square, as a fraction of the stamp."""
+
+    mixup: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the cutouts that are averaged with another of the batch, labels included (Zhang et al. 2018)."""
 
 
 class TrainConfig(Settings):

@@ -28,7 +28,7 @@ from legacylens.models.network import Network
 from legacylens.models.registry import build_network
 from legacylens.progress import ProgressBar, progress_bar
 from legacylens.provenance import RECORD_NAME, code_hash, git_commit, write_provenance
-from legacylens.training.augment import augment
+from legacylens.training.augment import augment, mix
 from legacylens.training.config import TrainConfig
 from legacylens.training.data import LabeledCutouts, TrainingData, open_training_data
 from legacylens.training.metrics import Selection, selection_of
@@ -309,8 +309,11 @@ class _Run:
     def _step(self, rows: NDArray[np.int64], generator: torch.Generator, number: int) -> float:
         config, state = self.config, self.state
         images = torch.from_numpy(self.data.train.images(rows))
-        images = augment(images, config.augmentation, noise=config.preprocessing.noise, generator=generator)
-        targets = torch.from_numpy(self.data.train.labels[rows]).to(self.execution.device, torch.float32)
+        images = augment(images, config.augmentation, preprocessing=config.preprocessing, generator=generator)
+        targets = torch.from_numpy(self.data.train.labels[rows]).to(torch.float32)
+        if config.augmentation.mixup:
+            images, targets = mix(images, targets, share=config.augmentation.mixup, generator=generator)
+        targets = targets.to(self.execution.device)
         smoothing = config.label_smoothing
         logits = self.execution.logits(state.network, images, config.preprocessing)
         loss = binary_cross_entropy_with_logits(logits, targets * (1.0 - 2.0 * smoothing) + smoothing)
