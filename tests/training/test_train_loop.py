@@ -261,3 +261,25 @@ def test_result_is_plain_values(blobs, blob_config, tmp_path: Path) -> None:
     summary = result.summary()
     assert summary["best"] == os.fspath(tmp_path / "best.pt")
     assert set(summary) == {field.name for field in dataclasses.fields(result)}
+
+
+def test_start_from_weights_of_another_run(blobs, blob_config, tmp_path: Path) -> None:
+    train(*blobs, blob_config(epochs=1, seed=5), tmp_path / "first")
+    torch.save(weights(tmp_path / "first" / "best.pt"), tmp_path / "weights.pt")
+    config = blob_config(epochs=1, learning_rate=1e-9, pretrained=str(tmp_path / "weights.pt"))
+    result = train(*blobs, config, tmp_path / "second")
+    assert "100.0 % of the parameters" in result.pretrained
+    first, second = weights(tmp_path / "first" / "best.pt"), weights(result.last)
+    # a learning rate of 1e-9 leaves them where they were, up to a few steps of that size
+    torch.testing.assert_close(second["stem.weight"], first["stem.weight"], atol=1e-6, rtol=0.0)
+
+
+def test_clipping_is_reported_by_class_and_magnitude(blobs, blob_config, tmp_path: Path) -> None:
+    from legacylens.models.preprocessing import Preprocessing
+
+    published = Preprocessing(stamp=33, scale="annulus", stretch="clip")
+    result = train(*blobs, blob_config(epochs=1, preprocessing=published), tmp_path / "clip")
+    assert {row["class"] for row in result.clipped} == {"lenses", "non-lenses"}
+    assert all(0.0 < row["z"] < 1.0 for row in result.clipped)  # the blob's center is far above ten times the noise
+    assert sum(row["n"] for row in result.clipped) == 16 + 80
+    assert train(*blobs, blob_config(epochs=1), tmp_path / "asinh").clipped == []

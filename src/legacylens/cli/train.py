@@ -77,6 +77,18 @@ def train(
         return [
             table("Objects", ["split and class", "used"], list(result.counts.items())),
             *([f"{left_out} objects of the sample have no cutout: {result.left_out}"] if left_out else []),
+            *([f"start: {result.pretrained}"] if result.pretrained else []),
+            *(
+                [
+                    table(
+                        "Clipped pixels, mean fraction",
+                        list(result.clipped[0]),
+                        [tuple(row.values()) for row in result.clipped],
+                    )
+                ]
+                if result.clipped
+                else []
+            ),
             f"{result.network}: {result.epochs} epochs in {result.minutes:.1f} min "
             f"({result.images_per_second:.0f} cutouts/s), ended by {result.stopped}; "
             f"best is epoch {result.best_epoch} with a recall of {result.recall:.2f} at a false-positive rate of "

@@ -69,6 +69,10 @@ class TrainConfig(Settings):
     network: str = "compact"
     """Name of the network (`legacylens train --networks` lists them)."""
 
+    pretrained: str | None = None
+    """File of weights to start from, of the same network or with timm's names for an EfficientNet; None: fresh ones.
+    What matched is reported."""
+
     preprocessing: Preprocessing = Preprocessing()
     """How pixels are prepared; stored in the checkpoint."""
 

@@ -25,10 +25,12 @@ from legacylens.files import remove_leftovers, write_text
 from legacylens.models.checkpoint import Checkpoint, load_checkpoint, load_training_state, save_checkpoint
 from legacylens.models.execute import Execution
 from legacylens.models.network import Network
+from legacylens.models.pretrained import load_pretrained
 from legacylens.models.registry import build_network
 from legacylens.progress import ProgressBar, progress_bar
 from legacylens.provenance import RECORD_NAME, code_hash, git_commit, write_provenance
 from legacylens.training.augment import augment, mix
+from legacylens.training.clipping import clipping_by_class
 from legacylens.training.config import TrainConfig
 from legacylens.training.data import LabeledCutouts, TrainingData, open_training_data
 from legacylens.training.metrics import Selection, selection_of
@@ -73,6 +75,10 @@ class TrainResult:
     """Objects of the sample without a cutout, by split and class."""
     sample_hash: str
     """Identity of the labels and the split."""
+    pretrained: str
+    """What of the weights to start from was used; empty if the start was fresh."""
+    clipped: list[dict[str, Any]]
+    """Mean fraction of clipped pixels by class and magnitude; empty for a stretch that clips nothing."""
 
     def summary(self) -> dict[str, Any]:
         """Return the result as JSON-compatible values."""
@@ -182,7 +188,11 @@ def train(
             out,
             step="train",
             configuration=config.model_dump(mode="json"),
-            inputs={"store": store, "sample": sample},
+            inputs={
+                "store": store,
+                "sample": sample,
+                **({} if config.pretrained is None else {"pretrained": config.pretrained}),
+            },
             seeds={"train": config.seed},
             results=result.summary(),
         )
@@ -206,6 +216,9 @@ class _Run:
         self.identity, self.description = identity, description
         self.execution = execution
         network = build_network(config.network, bands=len(config.preprocessing.bands), seed=config.seed)
+        self.pretrained = ""
+        if config.pretrained is not None:
+            self.pretrained = load_pretrained(network, config.pretrained).sentence()
         network = execution.place(network)
         self.state = _State(
             network=network,
@@ -378,6 +391,7 @@ class _Run:
                 "selection_fpr": self.config.selection_fpr,
                 "counts": self.data.counts(),
                 "bf16": self.execution.bf16,
+                "pretrained": self.pretrained,
             },
             seed=self.config.seed,
             code_hash=code_hash(),
@@ -421,6 +435,8 @@ class _Run:
             counts=self.data.counts(),
             left_out=self.data.left_out,
             sample_hash=self.data.sample_hash,
+            pretrained=self.pretrained,
+            clipped=clipping_by_class(self.data.train, self.config.preprocessing),
         )
 
 
