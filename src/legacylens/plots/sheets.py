@@ -62,14 +62,14 @@ def contact_sheet(
     place = 0
     for cutout, caption in zip(cutouts, captions, strict=True):
         axes[place].imshow(rgb(cutout.image, cutout.bands), origin="lower", interpolation="nearest")
-        axes[place].set_title(caption, fontsize=7, y=-0.02, va="top")
+        axes[place].set_title(caption, fontsize=7, y=-0.05, va="top")
         for number, band in enumerate(cutout.bands if by_band else ()):
             axis = axes[place + 1 + number]
             plane = cutout.image[number]
             low, middle = np.percentile(plane, [2.0, 50.0])
             # From 2 sigma below the sky to 15 above it, where arcs are.
             axis.imshow(plane, origin="lower", cmap="gray", vmin=low, vmax=middle + 7.5 * (middle - low))
-            axis.set_title(band, fontsize=7, y=-0.02, va="top")
+            axis.set_title(band, fontsize=7, y=-0.05, va="top")
         place += panels_each
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
