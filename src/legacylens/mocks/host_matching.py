@@ -20,13 +20,15 @@ from legacylens.mocks.population_sets import MockSetConfig
 PERCENTILES = (0.05, 0.16, 0.50, 0.84, 0.95)
 LENS_HOSTS: dict[str, tuple[float, ...]] = {
     "mag_r": (17.42, 18.20, 19.62, 20.68, 21.21),
-    "g_r": (0.81, 1.16, 1.62, 1.86, 1.96),
+    "g_r": (1.42, 1.58, 1.78, 1.87, 1.96),
     "r_z": (0.77, 0.87, 1.14, 1.54, 1.80),
     "z": (0.26, 0.336, 0.548, 0.736, 0.829),
     "radius": (0.43, 0.58, 0.88, 1.33, 1.75),
 }
-"""Hosts of 1,615 known lenses at `PERCENTILES` (Stein et al. 2022, ApJ 932, 107); their magnitudes and colors contain
-the arcs. Radii [arcsec]: deflectors found by a DES-like survey (Collett 2015)."""
+"""Hosts of known lenses at `PERCENTILES`: r, r-z and z of 1,615 (Stein et al. 2022, ApJ 932, 107), and the red half
+of their g-r; the blue half is that of old galaxies at their redshifts, because the measured one, 1.62 [1.16, 1.86],
+contains blue light of the arcs, which a host has only after the injection; radii [arcsec] of deflectors that a DES-like
+survey finds (Collett 2015)."""
 OWN_QUANTITIES = ("psfsize_r", "sigma_r")
 """Quantities that are kept as they are in the parent sample: known lenses were found in all of the survey."""
 ROUNDS = 60

@@ -16,9 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from legacylens.cutouts.cutout import Cutout, center_mask
 from legacylens.errors import InputError, PhysicalRangeError
 from legacylens.mocks.conditions import noise_pixels
-from legacylens.mocks.deflectors import luminosity_offset
+from legacylens.mocks.host_locus import host_colors, host_mag_r, luminosity_offset
 from legacylens.mocks.population_sets import HostConfig
-from legacylens.mocks.stellar_populations import BRIGHT_RED_R, OLD_G_R, OLD_R_Z, REDSHIFT
 from legacylens.survey.bands import BANDS
 from legacylens.survey.maskbits import mask_value
 
@@ -73,7 +72,7 @@ def estimate_redshift(
         survey's photometric redshift for two of three (see tests).
     """
     g, r, z = (np.atleast_1d(np.asarray(mag, dtype=np.float64)) for mag in (mag_g, mag_r, mag_z))
-    locus = [np.interp(Z_GRID, REDSHIFT, values) for values in (OLD_G_R, OLD_R_Z, BRIGHT_RED_R)]
+    locus = (*host_colors(Z_GRID), host_mag_r(Z_GRID))
     chi2 = (
         ((g - r)[:, None] - locus[0]) ** 2 / COLOR_ERROR["g_r"] ** 2
         + ((r - z)[:, None] - locus[1]) ** 2 / COLOR_ERROR["r_z"] ** 2
@@ -184,23 +183,23 @@ def choose_candidates(hosts: pd.DataFrame, config: HostConfig) -> tuple[pd.DataF
     """
     measured = [f"{part}_{band}" for part in ("mag", "psfsize", "sigma") for band in BANDS]
     tests: list[tuple[str, NDArray[np.bool_]]] = [
-        ("no-measurement", np.isfinite(hosts[[*measured, "z", "radius", "ebv"]].to_numpy(np.float64)).all(axis=1)),
         (
             "seeing",
             np.asarray((hosts[[f"psfsize_{band}" for band in BANDS]].to_numpy(np.float64) > 0.3).all(axis=1)),
         ),
+        ("no-measurement", np.isfinite(hosts[[*measured, "z", "radius", "ebv"]].to_numpy(np.float64)).all(axis=1)),
     ]
     if config.matching != "none":
         z = hosts["z"].to_numpy(np.float64)
         g_r = (hosts["mag_g"] - hosts["mag_r"]).to_numpy(np.float64)
         r_z = (hosts["mag_r"] - hosts["mag_z"]).to_numpy(np.float64)
+        locus = host_colors(z)
         offset = hosts["luminosity_offset"].to_numpy(np.float64)
         tests += [
             ("redshift", (z > config.redshift[0]) & (z < config.redshift[1])),
             (
                 "not-red",
-                (np.abs(g_r - np.interp(z, REDSHIFT, OLD_G_R)) < config.color_tolerance)
-                & (np.abs(r_z - np.interp(z, REDSHIFT, OLD_R_Z)) < config.color_tolerance),
+                (np.abs(g_r - locus[0]) < config.color_tolerance) & (np.abs(r_z - locus[1]) < config.color_tolerance),
             ),
             ("luminosity", (offset > config.luminosity[0]) & (offset < config.luminosity[1])),
         ]

@@ -19,12 +19,12 @@ from legacylens.cutouts.cutout import Cutout
 from legacylens.cutouts.store import CutoutStore
 from legacylens.cutouts.writer import StoreWriter
 from legacylens.errors import InputError
-from legacylens.mocks import deflectors
 from legacylens.mocks.host_matching import HostDealer, HostReference, match_hosts
 from legacylens.mocks.hosts import HostCounts, choose_candidates, host_table, sky_noise, why_unusable
 from legacylens.mocks.injection import LOST, Injected, host_psf, inject_row, require_closure
 from legacylens.mocks.injection_truth import mock_id, truth_row, truth_table, write_truth
-from legacylens.mocks.population import draw_lenses, generator, lens_seed
+from legacylens.mocks.population import draw_lenses, lens_seed
+from legacylens.mocks.population_sample import deal_theta_E
 from legacylens.mocks.population_sets import MockSetConfig
 from legacylens.mocks.population_summary import summarize
 from legacylens.progress import progress_bar
@@ -265,7 +265,7 @@ def inject_store(
             for _ in range(group):
                 one_seed = lens_seed(seed, number)
                 number += 1
-                host = _deal(dealer, config, one_seed)
+                host = dealer.deal(deal_theta_E(config, one_seed))
                 if host is None:
                     skipped["no-host-left"] += 1
                     continue
@@ -305,14 +305,6 @@ def inject_store(
         results={key: value for key, value in report.as_dict().items() if key != "summary"},
     )
     return report
-
-
-def _deal(dealer: HostDealer, config: MockSetConfig, seed: int) -> int | None:
-    """Return the host for the mock of a seed, whose Einstein radius is known before its host if it is prescribed."""
-    if config.deflectors.theta_E != "prescribed":
-        return dealer.deal(None)
-    first = generator(seed, "lens").random(deflectors.N_UNIFORMS)[0]
-    return dealer.deal(float(deflectors.prescribed_theta_E(config.deflectors, first)))
 
 
 def _usable_cutout(store: CutoutStore, source_id: str, clear_radius: float) -> tuple[Cutout | None, str]:

@@ -161,17 +161,22 @@ def _one_round(
     possible
         For each host, whether its Einstein radius agreed with its velocity dispersion for any source.
     """
-    drawn = source_population.draw_sources(config.sources, hosts["mag_r"].to_numpy(np.float64)[host], u)
-    chances, drawn = _behind(config, hosts, masses, host, drawn)
+    mag_r = hosts["mag_r"].to_numpy(np.float64)[host]
+    # What is behind the host is decided first: colors and shapes of the others need not be drawn.
+    _, z_s = source_population.magnitudes_and_redshifts(config.sources, mag_r, u)
+    mass, chances = _agreement(config, mag_r, masses, host, z_s)
     possible = np.asarray((chances > 1e-6).reshape(-1, BATCH).any(axis=1))
-    stays = drawn["u"] < chances
+    place = np.flatnonzero(u[:, source_population.KEEP] < chances)
+    host, chances, mass = host[place], chances[place], _at(mass, place)
+    drawn = mass | source_population.draw_sources(config.sources, mag_r[place], u[place])
+    beta = drawn["beta"] * drawn["theta_E"]
+    drawn["source_x"] = drawn["mass_x"] + beta * np.cos(drawn["azimuth"])
+    drawn["source_y"] = drawn["mass_y"] + beta * np.sin(drawn["azimuth"])
     if config.selection.apply:
-        stays &= snr_bound(drawn, _at(conditions, host)) > config.selection.snr * np.exp(
-            -4.0 * config.selection.snr_width
-        )
-    place = np.flatnonzero(stays)
-    if not config.selection.apply:
-        place = place[np.unique(host[place], return_index=True)[1]]
+        least = config.selection.snr * np.exp(-4.0 * config.selection.snr_width)
+        place = np.flatnonzero(snr_bound(drawn, _at(conditions, host)) > least)
+    else:
+        place = np.unique(host, return_index=True)[1]
     lenses, host = _at(drawn, place), host[place]
     here = _at(conditions, host)
     snr, magnification = arc_snr(lenses, here)
@@ -185,13 +190,17 @@ def _one_round(
     return host[keep], _at(lenses, keep), possible
 
 
-def _behind(
-    config: MockSetConfig, hosts: pd.DataFrame, masses: pd.DataFrame, host: NDArray[np.int64], drawn: Columns
-) -> tuple[NDArray[np.float64], Columns]:
-    """Put sources behind masses; return the weight of each pair in [0, 1] and the columns of both."""
+def _agreement(
+    config: MockSetConfig,
+    mag_r: NDArray[np.float64],
+    masses: pd.DataFrame,
+    host: NDArray[np.int64],
+    z_s: NDArray[np.float64],
+) -> tuple[Columns, NDArray[np.float64]]:
+    """Return the mass in front of each source, completed by its redshift, and how well both agree, in [0, 1]."""
     mass = {str(name): masses[name].to_numpy(np.float64)[host] for name in masses}
-    behind = drawn["z_s"] > mass["z_l"] + BEHIND
-    z_s = np.where(behind, drawn["z_s"], mass["z_l"] + 1.0)
+    behind = z_s > mass["z_l"] + BEHIND
+    z_s = np.where(behind, z_s, mass["z_l"] + 1.0)
     weight = behind.astype(np.float64)
     limits = config.deflectors
     if limits.theta_E == "natural":
@@ -202,17 +211,10 @@ def _behind(
     else:
         mass["sigma_v"] = velocity_dispersion(mass["theta_E"], mass["z_l"], z_s)
         if limits.theta_E == "prescribed":
-            median = deflectors.median_log_sigma(limits, hosts["mag_r"].to_numpy(np.float64)[host], mass["z_l"])
-            away = (np.log10(mass["sigma_v"]) - median) / limits.sigma_scatter
+            away = np.log10(mass["sigma_v"]) - deflectors.median_log_sigma(limits, mag_r, mass["z_l"])
+            away /= limits.sigma_scatter
             weight *= np.where(np.abs(away) < 4.0, np.exp(-0.5 * away**2), 0.0)
-    beta = drawn["beta"] * mass["theta_E"]
-    return weight, {
-        **drawn,
-        **mass,
-        "z_s": z_s,
-        "source_x": mass["mass_x"] + beta * np.cos(drawn["azimuth"]),
-        "source_y": mass["mass_y"] + beta * np.sin(drawn["azimuth"]),
-    }
+    return mass, weight
 
 
 def _at(columns: Columns, index: NDArray[np.int64]) -> Columns:

@@ -90,6 +90,9 @@ class SourceConfig(Settings):
     evolved_fraction: float = Field(default=0.33, ge=0.0, le=1.0)
     """Fraction of sources with a strong Balmer break and dust; the rest is young."""
 
+    age_gradient: float = Field(default=0.35, ge=0.0, le=1.0)
+    """How much older galaxies are for each unit of redshift below 1.5 (ages are 0 to 1, see `source_colors`)."""
+
     uv_slope_shift: float = Field(default=0.0, ge=-2.0, le=2.0)
     """Added to the slope of the ultraviolet continuum of all sources: positive is redder."""
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from legacylens.mocks.conditions import draw_conditions, noise_pixels
-from legacylens.mocks.deflectors import luminosity_offset
-from legacylens.mocks.galaxies import red_galaxy
+from legacylens.mocks.host_locus import host_colors, host_mag_r
 from legacylens.survey.bands import BANDS
 
 MEDIAN_CONDITIONS = {"g": (24.82, 1.47), "r": (24.46, 1.35), "z": (23.41, 1.27)}
@@ -68,7 +67,12 @@ REFERENCE: Mapping[str, ReferenceValue] = {
         ReferenceValue(
             name="host_mag_r", label="r of the host [AB mag]", percentiles=(18.20, 19.62, 20.68), source=_HOSTS
         ),
-        ReferenceValue(name="host_g_r", label="g-r of the host [mag]", percentiles=(1.16, 1.62, 1.86), source=_HOSTS),
+        ReferenceValue(
+            name="host_g_r",
+            label="g-r of the host (reference: with part of the arcs) [mag]",
+            percentiles=(1.16, 1.62, 1.86),
+            source=_HOSTS,
+        ),
         ReferenceValue(name="host_r_z", label="r-z of the host [mag]", percentiles=(0.87, 1.14, 1.54), source=_HOSTS),
         ReferenceValue(name="host_z", label="redshift of the host", percentiles=(0.34, 0.55, 0.74), source=_HOSTS),
     )
@@ -94,7 +98,7 @@ def quantities(lenses: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
         table["source_g_r"] = table["source_mag_g"] - table["source_mag_r"]
         if "arc_mag_r" not in table and "magnification" in table:
             table["arc_mag_r"] = table["source_mag_r"] - 2.5 * np.log10(table["magnification"])
-    if {"host_mag_g", "host_mag_r", "host_mag_z"} <= set(table):
+    if {f"host_mag_{band}" for band in BANDS} <= set(table):
         table["host_g_r"] = table["host_mag_g"] - table["host_mag_r"]
         table["host_r_z"] = table["host_mag_r"] - table["host_mag_z"]
     return {name: table[name] for name in REFERENCE if name in table}
@@ -143,24 +147,29 @@ def mock_hosts(n: int, rng: np.random.Generator, *, varied: bool = True) -> pd.D
         for band, (depth, fwhm) in MEDIAN_CONDITIONS.items()
     }
     for number in range(n):
-        galaxy, seen = red_galaxy(rng), draw_conditions(rng, missing_band=None, at_edge=False)
-        mag = 22.5 - 2.5 * np.log10(galaxy.flux)
+        seen = draw_conditions(rng, missing_band=None, at_edge=False) if varied else None
+        z = float(np.clip(rng.normal(0.54, 0.19), 0.12, 0.93))
+        g_r, r_z = (float(color + 0.07 * rng.standard_normal()) for color in host_colors(z))
+        offset = float(0.55 * rng.standard_normal())
+        mag_r = float(host_mag_r(z)) + offset
         rows.append(
             {
                 "source_id": f"mock_{number}",
                 "ra": 0.0,
                 "dec": 0.0,
-                **{f"mag_{band}": mag[k] for k, band in enumerate(BANDS)},
-                "ebv": seen.ebv,
-                "radius": galaxy.radius,
-                "q": galaxy.q,
-                "phi": (galaxy.pa + 0.5 * np.pi) % np.pi,
-                "z": galaxy.redshift,
-                "z_error": 0.03 * (1.0 + galaxy.redshift),
+                "mag_g": mag_r + g_r,
+                "mag_r": mag_r,
+                "mag_z": mag_r - r_z,
+                "ebv": float(rng.lognormal(np.log(0.035), 0.5)),
+                "radius": float(0.88 * rng.lognormal(0.0, 0.42)),
+                "q": float(np.clip(rng.normal(0.76, 0.13), 0.35, 0.98)),
+                "phi": float(np.pi * rng.uniform()),
+                "z": z,
+                "z_error": 0.03 * (1.0 + z),
                 "z_kind": "z_phot",
-                "luminosity_offset": float(luminosity_offset(mag[1], galaxy.redshift)),
-                **{f"psfsize_{b}": seen.bands[b].fwhm if varied else MEDIAN_CONDITIONS[b][1] for b in BANDS},
-                **{f"sigma_{b}": seen.bands[b].sigma if varied else median[b] for b in BANDS},
+                "luminosity_offset": offset,
+                **{f"psfsize_{b}": MEDIAN_CONDITIONS[b][1] if seen is None else seen.bands[b].fwhm for b in BANDS},
+                **{f"sigma_{b}": median[b] if seen is None else seen.bands[b].sigma for b in BANDS},
             }
         )
     return pd.DataFrame(rows)

@@ -8,6 +8,7 @@ generous bound on its magnification is not even painted. The exact ratio is that
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -140,9 +141,11 @@ def _chunk(lenses: Columns, conditions: Columns) -> tuple[NDArray[np.float64], N
     # Single precision is twice as fast, and the grid is coarse anyway.
     x, y = x.float().expand(-1, GRID, GRID), y.float().expand(-1, GRID, GRID)
     lens, source = deflector_of(lenses), source_of(lenses)
+    profile = _Profile.of(lenses)
     alpha_x, alpha_y = lens.deflection(x, y)
-    light = source.brightness(x - alpha_x, y - alpha_y)
-    _refine(light, lens, source, x, y, x - alpha_x, y - alpha_y, torch.from_numpy(step).float())
+    beta_x, beta_y = x - alpha_x, y - alpha_y
+    light = profile.brightness(source.elliptical_radius(beta_x, beta_y))
+    _refine(light, lens, source, profile, (x, y), (beta_x, beta_y), torch.from_numpy(step).float())
     light *= torch.from_numpy(step**2).float()[:, None, None]
     magnification = light.sum((1, 2)).double().numpy()
     power = torch.fft.rfft2(light).abs().square().numpy()
@@ -159,36 +162,64 @@ def _chunk(lenses: Columns, conditions: Columns) -> tuple[NDArray[np.float64], N
     return np.nan_to_num(snr, nan=0.0), magnification
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Profile:
+    """The constants of Sersic profiles, kept because a batch of rays asks for them again and again."""
+
+    r_e: torch.Tensor
+    power: torch.Tensor
+    b: torch.Tensor
+    peak: torch.Tensor
+
+    @classmethod
+    def of(cls, lenses: Columns) -> _Profile:
+        indices = lenses["source_n"].tolist()
+        r_e = torch.tensor(lenses["source_r_e"], dtype=torch.float32)
+        return cls(
+            r_e=r_e,
+            power=torch.tensor([1.0 / n for n in indices], dtype=torch.float32),
+            b=torch.tensor([sersic_b(n) for n in indices], dtype=torch.float32),
+            peak=torch.tensor([central_brightness(n) for n in indices], dtype=torch.float32) / r_e**2,
+        )
+
+    def at(self, which: torch.Tensor) -> _Profile:
+        return _Profile(self.r_e[which], self.power[which], self.b[which], self.peak[which])
+
+    def brightness(self, radius: torch.Tensor) -> torch.Tensor:
+        """Return the surface brightness at elliptical radii, shape ``(lens, ...)`` [1/arcsec^2]."""
+        r_e, power, b, peak = (
+            value.reshape(-1, *(1,) * (radius.ndim - 1)) for value in (self.r_e, self.power, self.b, self.peak)
+        )
+        return peak * torch.exp(-b * (radius / r_e) ** power)
+
+
 def _refine(
     light: torch.Tensor,
     lens: Lens,
     source: Sersic,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    beta_x: torch.Tensor,
-    beta_y: torch.Tensor,
+    profile: _Profile,
+    place: tuple[torch.Tensor, torch.Tensor],
+    traced: tuple[torch.Tensor, torch.Tensor],
     step: torch.Tensor,
 ) -> None:
     """Replace samples by means over finer ones where a source is smaller than the pixels, in place."""
-    radius = torch.as_tensor(source.r_e).float()
-    distance = torch.hypot(
-        beta_x - torch.as_tensor(source.x).float()[:, None, None],
-        beta_y - torch.as_tensor(source.y).float()[:, None, None],
-    )
-    near = (distance < (3.0 * radius + 1.5 * step)[:, None, None]) & (radius < 1.5 * step)[:, None, None]
+    x0, y0 = (torch.as_tensor(value).float()[:, None, None] for value in (source.x, source.y))
+    distance = torch.hypot(traced[0] - x0, traced[1] - y0)
+    near = (distance < (3.0 * profile.r_e + 1.5 * step)[:, None, None]) & (profile.r_e < 1.5 * step)[:, None, None]
     which, row, column = torch.nonzero(near, as_tuple=True)
     if not len(which):
         return
     offset = (torch.arange(FINER) - 0.5 * (FINER - 1)) / FINER
-    fine_x = x[which, row, column][:, None] + step[which][:, None] * offset.repeat(FINER)
-    fine_y = y[which, row, column][:, None] + step[which][:, None] * offset.repeat_interleave(FINER)
-    alpha_x, alpha_y = select(lens, which).deflection(fine_x, fine_y)
-    light[which, row, column] = select(source, which).brightness(fine_x - alpha_x, fine_y - alpha_y).mean(1)
+    x = place[0][which, row, column][:, None] + step[which][:, None] * offset.repeat(FINER)
+    y = place[1][which, row, column][:, None] + step[which][:, None] * offset.repeat_interleave(FINER)
+    alpha_x, alpha_y = select(lens, which).deflection(x, y)
+    radius = select(source, which).elliptical_radius(x - alpha_x, y - alpha_y)
+    light[which, row, column] = profile.at(which).brightness(radius).mean(1)
 
 
 def deflector_of(lenses: Columns) -> Lens:
     """Return the masses of a table of lenses as one batch."""
-    column = {name: torch.from_numpy(np.ascontiguousarray(lenses[name], dtype=np.float64)) for name in _MASS}
+    column = {name: torch.tensor(lenses[name], dtype=torch.float64) for name in _MASS}
     return Lens(
         deflectors=(
             SIE(
@@ -205,7 +236,7 @@ def deflector_of(lenses: Columns) -> Lens:
 
 def source_of(lenses: Columns) -> Sersic:
     """Return the smooth sources of a table of lenses as one batch."""
-    column = {name: torch.from_numpy(np.ascontiguousarray(lenses[name], dtype=np.float64)) for name in _SOURCE}
+    column = {name: torch.tensor(lenses[name], dtype=torch.float64) for name in _SOURCE}
     return Sersic(
         r_e=column["source_r_e"],
         n=column["source_n"],

@@ -16,6 +16,8 @@ Columns = dict[str, NDArray[np.float64]]
 
 N_UNIFORMS = 15
 """Uniform numbers that one source takes."""
+KEEP = 12
+"""Which of them decides whether the source is kept."""
 Z_RANGE = (0.15, 6.0)
 """Redshifts of sources."""
 SMAIL_POWER = 1.5
@@ -66,6 +68,17 @@ def median_radius(config: SourceConfig, mag_r: NDArray[np.float64], z: NDArray[n
     return np.asarray(kpc / 1e3 / distances().angular_diameter(z) * ARCSEC)
 
 
+def magnitudes_and_redshifts(
+    config: SourceConfig, host_mag_r: NDArray[np.float64], u: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return r magnitude and redshift of the sources that `draw_sources` draws from the same numbers."""
+    if config.recipe == "below-lens":
+        steps = np.asarray(config.below_lens)
+        return host_mag_r + steps[np.minimum((u[:, 0] * len(steps)).astype(int), len(steps) - 1)], 1.3 + u[:, 1]
+    mag_r = magnitudes(config, u[:, 0])
+    return mag_r, redshifts(config, mag_r, u[:, 1])
+
+
 def draw_sources(config: SourceConfig, host_mag_r: NDArray[np.float64], u: NDArray[np.float64]) -> Columns:
     """Draw sources, not yet placed behind anything.
 
@@ -83,31 +96,29 @@ def draw_sources(config: SourceConfig, host_mag_r: NDArray[np.float64], u: NDArr
     columns
         ``source_mag_g``, ``source_mag_r``, ``source_mag_z`` (unlensed, without Galactic extinction), ``z_s``,
         ``source_r_e`` [arcsec], ``source_n``, ``source_q``, ``source_phi`` [rad], ``beta`` [theta_E], ``azimuth``
-        [rad], and ``u``, the number that decides whether it is kept.
+        [rad], and ``u``, the number that decides whether it is kept (`KEEP` of the uniform ones).
     """
     normal = ndtri(np.clip(u, 1e-12, 1.0 - 1e-12))
+    mag_r, z_s = magnitudes_and_redshifts(config, host_mag_r, u)
     columns = {
         "source_q": np.clip(1.0 - 0.3 * np.sqrt(-2.0 * np.log1p(-np.minimum(u[:, 8], 1.0 - 1e-12))), 0.2, 1.0),
         "source_phi": np.pi * u[:, 9],
         "beta": config.beta_max * np.sqrt(u[:, 10]),
         "azimuth": 2.0 * np.pi * u[:, 11],
-        "u": u[:, 12],
+        "u": u[:, KEEP],
     }
     if config.recipe == "below-lens":
-        steps = np.asarray(config.below_lens)
-        mag = host_mag_r + steps[np.minimum((u[:, 0] * len(steps)).astype(int), len(steps) - 1)]
         return {
             **columns,
-            **{f"source_mag_{band}": mag for band in ("g", "r", "z")},
-            "z_s": 1.3 + u[:, 1],
+            **{f"source_mag_{band}": mag_r for band in ("g", "r", "z")},
+            "z_s": z_s,
             "source_r_e": 0.15 + 0.35 * u[:, 6],
             "source_n": 0.5 + 1.5 * u[:, 7],
             "beta": np.zeros(len(u)),
         }
-    mag_r = magnitudes(config, u[:, 0])
-    z_s = redshifts(config, mag_r, u[:, 1])
     evolved = u[:, 2] < config.evolved_fraction
-    age = np.where(evolved, 0.3 + 0.7 * u[:, 3], 0.35 * u[:, 3])
+    older = config.age_gradient * np.maximum(1.5 - z_s, 0.0)
+    age = np.where(evolved, 0.3 + 0.7 * u[:, 3], 0.35 * u[:, 3]) + older
     dust = np.where(evolved, 0.6, 0.2) * -np.log1p(-np.minimum(u[:, 4], 0.999))
     g_r, r_z = colors(z_s, age, dust, uv_slope_shift=config.uv_slope_shift)
     if config.g_r is not None:
