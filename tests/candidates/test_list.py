@@ -137,6 +137,12 @@ def test_top_n_counts_systems_and_gives_their_threshold():
     pd.testing.assert_frame_equal(result.frame, again.frame)
 
 
+def test_a_list_is_a_selection():
+    scores, parent, _, _ = make_tables()
+    assert len(build_candidates(scores, parent, CandidateConfig()).frame) == 16  # a twentieth of 312, rounded up
+    assert len(build_candidates(scores, parent, CandidateConfig(max_fraction=1.0)).frame) > 250
+
+
 def test_the_order_of_the_rows_changes_nothing():
     scores, parent, known, sample = make_tables()
     one = build_candidates(scores, parent, CONFIG, known=known, sample=sample)

@@ -49,7 +49,9 @@ def parts():
     parent, systems, scores = _sky()
     sample = build_sample(parent, systems, SampleConfig(nside=1024, guard_arcsec=40.0))
     result = validate(scores, sample.frame, "sealed", ValidationConfig(max_nan_fraction=0.01))
-    found = build_candidates(scores, parent, CandidateConfig(top_n=60), known=systems.iloc[5:], sample=sample.frame)
+    found = build_candidates(
+        scores, parent, CandidateConfig(top_n=60, max_fraction=0.1), known=systems.iloc[5:], sample=sample.frame
+    )
     return {
         "parent": parent,
         "sample": sample,

@@ -37,7 +37,7 @@ def make_sample_frame(n_lens=60, n_other=3000, seed=1):
             "grade": np.where(label == 1, rng.choice(["A", "B"], n), ""),
             "system_id": "",
             "lens_separation_arcsec": 0.0,
-            "cell": 0,
+            "cell": rng.integers(0, 30, n),
             "group": "",
             "stratum": "SER 3-5",
         }
@@ -85,6 +85,12 @@ def test_the_result_is_whole_and_json(sample, scores):
     for row in result["recall"]:
         selected = [r["selected"] for r in result["by_type"] if r["fpr_target"] == row["fpr_target"]]
         assert sum(selected) == row["n_false_positives"]
+    for row in result["recall"]:
+        assert row["sky"]["n_cells"] == 30
+        assert row["sky"]["recall_low"] <= row["recall"] + 0.1
+        assert (row["tail"] is None) == row["measurable"]
+    assert "a tail needs 5,000" in result["recall"][3]["tail"]["note"]
+    assert validate(scores, sample, config=ValidationConfig(replicas=0))["recall"][0]["sky"] is None
     assert any("0.001, 0.0001" in sentence for sentence in result["not_shown"])
 
 

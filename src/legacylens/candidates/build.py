@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +90,9 @@ def build_candidates(
         "not_in_parent": int((finite & ~in_parent).sum()),
     }
     objects = merged[finite & in_parent].reset_index(drop=True)
+    top_n = None
+    if config.top_n is not None:
+        top_n = min(config.top_n, max(1, math.ceil(config.max_fraction * len(objects))))
     value = objects[column].to_numpy(np.float64)
     if config.threshold is not None:
         objects = objects[value >= config.threshold].reset_index(drop=True)
@@ -99,7 +103,7 @@ def build_candidates(
         value,
         objects["source_id"],
         radius_arcsec=config.group_radius_arcsec,
-        top_n=config.top_n,
+        top_n=top_n,
     )
     rows = objects.iloc[systems.center].reset_index(drop=True)
     in_system = systems.system_of >= 0

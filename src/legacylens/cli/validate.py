@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,11 +47,11 @@ def validate(
                 f"{row['fpr_target']:g}",
                 f"{row['recall']:.3f}",
                 f"{row['recall_low']:.3f} - {row['recall_high']:.3f}",
+                f"{row['sky']['recall_low']:.3f} - {row['sky']['recall_high']:.3f}" if row["sky"] else None,
                 f"{row['n_recovered']}/{row['n_lenses']}",
                 f"{row['n_false_positives']}/{row['n_non_lenses']:,}",
                 f"{row['threshold']:.4g}",
                 f"{100 * row['survey']['purity_low']:.2g} - {100 * row['survey']['purity_high']:.2g} %",
-                row["note"] or "measured",
             )
             for row in result["recall"]
         ]
@@ -60,11 +60,33 @@ def validate(
         return [
             table(
                 f"Recall on the {split} split",
-                ["FPR", "recall", confidence, "lenses", "false positives", "threshold", "purity in a survey", ""],
+                [
+                    "FPR",
+                    "recall",
+                    confidence,
+                    "by sky cells",
+                    "lenses",
+                    "false positives",
+                    "threshold",
+                    "purity in a survey",
+                ],
                 rows,
             ),
+            *(f"- {row['fpr_target']:g}: {_why_not(row)}" for row in result["recall"] if row["note"]),
             *(f"- {sentence}" for sentence in result["not_shown"]),
             f"Area under the curve: {auc['value']:.4f} ({auc['low']:.4f} - {auc['high']:.4f})",
         ]
 
     show(result, as_json, render)
+
+
+def _why_not(row: dict[str, Any]) -> str:
+    tail = row["tail"]
+    if tail is None:
+        return str(row["note"])
+    if tail["threshold"] is None:
+        return f"{row['note']}; {tail['note']}"
+    return (
+        f"{row['note']}; from the tail of the scores: threshold {tail['threshold']:.4g}, where the rate is "
+        f"{tail['fpr_low']:.1e} - {tail['fpr_high']:.1e} and the recall {tail['recall']:.3f}"
+    )

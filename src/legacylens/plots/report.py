@@ -189,7 +189,7 @@ def report_page(inputs: ReportInputs, numbers: Mapping[str, Any]) -> str:
     if inputs.validation is not None:
         figures["recall"] = figure_uri(recall_figure(inputs.validation))
         figures["histogram"] = figure_uri(histogram_figure(inputs.validation))
-    figures["waterfall"] = figure_uri(waterfall_figure([(step.name, step.left) for step in _all_steps(inputs)]))
+    figures["waterfall"] = figure_uri(waterfall_figure(_falls(_all_steps(inputs))))
     if len(inputs.sample):
         figures["sky"] = figure_uri(sky_figure(inputs.sample, int(inputs.sample_summary["configuration"]["nside"])))
     shown = inputs.candidates.head(GALLERY_SIZE)
@@ -213,6 +213,15 @@ def report_page(inputs: ReportInputs, numbers: Mapping[str, Any]) -> str:
         # "</" and "<!--" mean something to a browser within a script, whatever its type.
         document=json.dumps(numbers, allow_nan=False).replace("<", "\\u003c"),
     )
+
+
+def _falls(steps: Sequence[Step]) -> list[tuple[str, int]]:
+    """Return the first step, the last, and every one between that left something out."""
+    return [
+        (step.name, step.left)
+        for place, step in enumerate(steps)
+        if place in (0, len(steps) - 1) or step.left != steps[place - 1].left
+    ]
 
 
 def _cards(

@@ -25,6 +25,10 @@ class ValidationConfig(Settings):
     max_missing_fraction: float = Field(default=0.2, ge=0, le=1)
     """Refuse a split of which more than this fraction has no score at all. (A missing band or a bailed-out brick leaves
     objects without a cutout; they are counted, and lenses among them count as missed in ``recall_of_all``.)"""
+    replicas: int = Field(default=1000, ge=0, le=100_000)
+    """Resampled skies for the interval that knows of sky cells; 0 for none."""
+    seed: int = Field(default=1, ge=0)
+    """Seed of the resampled skies."""
     curve_points: int = Field(default=200, ge=10, le=5000)
     """Most points of the ROC curve."""
     histogram_bins: int = Field(default=40, ge=5, le=500)

@@ -16,11 +16,13 @@ from legacylens.provenance import write_provenance
 from legacylens.samples.build import SAMPLE_NAME, read_sample, sample_hash
 from legacylens.samples.config import SPLITS
 from legacylens.validation.auc import auc_with_interval
+from legacylens.validation.bootstrap import block_bootstrap
 from legacylens.validation.config import ValidationConfig
 from legacylens.validation.intervals import binomial_interval
 from legacylens.validation.purity import survey_expectation
 from legacylens.validation.recall import RecallPoint, challenge_rates, recall_at_fpr, roc_curve
 from legacylens.validation.sealed import open_sealed
+from legacylens.validation.tail import extrapolate
 
 RESULT_NAME = "validation.json"
 DEFAULT_CONFIG = ValidationConfig()
@@ -144,9 +146,11 @@ def validate(
     Returns
     -------
     result
-        JSON-compatible: ``recall`` (a row for each false-positive rate, with intervals, what stands behind it, and what
-        it means for a survey), ``roc``, ``challenge``, ``by_grade``, ``by_type``, ``histogram``, ``counts``,
-        ``not_shown`` (sentences), hashes, ``configuration`` and, last, ``auc``.
+        JSON-compatible. ``recall``: a row for each false-positive rate with exact intervals, what stands behind it,
+        ``survey`` (what it means for one), ``sky`` (the interval by resampled sky cells) and ``tail`` (the extrapolated
+        threshold of a rate that cannot be measured), None where they do not apply. Further ``roc``, ``challenge``,
+        ``by_grade``, ``by_type``, ``histogram``, ``counts``, ``not_shown`` (sentences), hashes, ``configuration`` and,
+        last, ``auc``.
 
     Raises
     ------
@@ -159,6 +163,9 @@ def validate(
     positives, negatives = value[lens], value[~lens]
     points = recall_at_fpr(positives, negatives, config.fprs, confidence=config.confidence)
     unscored = counts["missing_lenses"] + counts["nan_lenses"]
+    sky = _sky_intervals(joined, lens, value, config)
+    weak = [point.fpr_target for point in points if not point.measurable]
+    tails = {tail.fpr_target: tail for tail in extrapolate(positives, negatives, weak, confidence=config.confidence)}
     rows = []
     for point in points:
         row = point.as_dict()
@@ -166,6 +173,9 @@ def validate(
         row["survey"] = survey_expectation(
             point, prevalence=config.prevalence, parent_size=config.parent_size, confidence=config.confidence
         ).as_dict()
+        row["sky"] = sky.get(point.fpr_target)
+        tail = tails.get(point.fpr_target)
+        row["tail"] = tail.as_dict() if tail is not None else None
         rows.append(row)
     area = auc_with_interval(positives, negatives, config.confidence)
     definition = {
@@ -188,6 +198,24 @@ def validate(
         "not_shown": _not_shown(points, counts, config),
         "auc": {"value": area.value, "low": area.low, "high": area.high},
     }
+
+
+def _sky_intervals(
+    joined: pd.DataFrame, lens: NDArray[np.bool_], value: NDArray[np.float64], config: ValidationConfig
+) -> dict[float, dict[str, Any]]:
+    """Return the interval by resampled sky cells of each rate; none if there is only one cell or none is asked for."""
+    if config.replicas == 0 or "cell" not in joined.columns or joined["cell"].nunique() < 2:
+        return {}
+    intervals = block_bootstrap(
+        value,
+        lens,
+        joined["cell"].to_numpy(np.int64),
+        config.fprs,
+        replicas=config.replicas,
+        confidence=config.confidence,
+        rng=np.random.default_rng(config.seed),
+    )
+    return {interval.fpr_target: interval.as_dict() for interval in intervals}
 
 
 def _by_class(joined: pd.DataFrame, column: str, points: list[RecallPoint], confidence: float) -> list[dict[str, Any]]:
@@ -231,8 +259,8 @@ def _not_shown(points: list[RecallPoint], counts: dict[str, int], config: Valida
         f"false positives when they score high; at {config.prevalence:g} lenses for each object that is about "
         f"{hidden:.2g} of the {counts['non_lenses']:,} here.",
         "Purity and list length assume that the survey's objects are like the non-lenses of this split.",
-        "The intervals count objects as independent; neighbors share depth, seeing and artifacts, so the truth is "
-        "wider.",
+        "Exact intervals count objects as independent; neighbors share depth, seeing and artifacts. The interval by "
+        "resampled sky cells does not, where there are enough cells; the wider of the two is the one to quote.",
     ]
     weak = [f"{point.fpr_target:g}" for point in points if not point.measurable]
     if weak:
