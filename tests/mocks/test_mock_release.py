@@ -228,7 +228,7 @@ def test_truth_is_outside_and_has_units(pair: Path) -> None:
 def test_lensed_magnitude_is_that_of_the_source_times_the_magnification(pair: Path) -> None:
     lenses = pd.read_parquet(pair.with_name("release-truth") / "lenses.parquet")
     for band in "grz":
-        gain = lenses[f"source_mag_{band}"] - lenses[f"lensed_mag_{band}"]
+        gain = lenses[f"source_mag_{band}"] - lenses[f"arc_mag_{band}"]
         assert np.allclose(gain, 2.5 * np.log10(lenses["magnification"]), atol=1e-9)
 
 

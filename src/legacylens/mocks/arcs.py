@@ -92,7 +92,7 @@ def draw_arcs(lens: StrongLens, number: int, x: float, y: float, psf: Psf, trans
     arcs = render_arcs(
         lens.deflector,
         lens.source,
-        np.asarray(lens.source_flux) * transmission,
+        lens.source_flux * transmission,
         psf,
         shape=(STAMP, STAMP),
         center=(y - bottom, x - left),

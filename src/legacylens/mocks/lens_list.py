@@ -47,7 +47,7 @@ def published_list(
     n = len(lenses)
     hidden = np.zeros(n, dtype=bool)
     hidden[rng.permutation(n)[: round(config.unlisted_fraction * n)]] = True
-    chance = CONFIDENT * np.clip(lenses["arc_snr"].to_numpy(np.float64) / 25.0, 0.2, 2.5) if n else np.empty(0)
+    chance = CONFIDENT * np.clip(lenses["snr"].to_numpy(np.float64) / 25.0, 0.2, 2.5) if n else np.empty(0)
     grading = np.where(rng.uniform(size=n) < chance, "confident", "probable")
     entries = []
     names = []
@@ -57,7 +57,7 @@ def published_list(
             continue
         ra, dec = _nearby(rng, float(lenses["ra"].iloc[k]), float(lenses["dec"].iloc[k]))
         names.append(desi_name(ra, dec))
-        redshift = f"{lenses['z_lens'].iloc[k]:.3f}" if rng.uniform() < 0.9 else "-"
+        redshift = f"{lenses['z_l'].iloc[k]:.3f}" if rng.uniform() < 0.9 else "-"
         entries.append((names[-1], ra, dec, redshift, "galaxy", str(grading[k]), "simulated"))
         if rng.uniform() < ALIASED:
             ra, dec = _nearby(rng, ra, dec)

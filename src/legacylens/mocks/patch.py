@@ -99,7 +99,7 @@ def build_patch(patch: Patch, config: MockReleaseConfig, seed: int, lenses: dict
     rng = generator(seed, "lenses", patch.number)
     for mock in patch.bricks:
         for _ in range(lenses.get(mock.brick.brickname, 0)):
-            lens = draw_lens(rng, conditions)
+            lens = draw_lens(rng, conditions, config.population, config.contrast)
             if lens is None:
                 continue
             place = _place(rng, content, mock, drawn)

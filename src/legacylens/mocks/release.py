@@ -28,7 +28,7 @@ from legacylens.mocks.release_tables import summary_row, write_bricks, write_sum
 from legacylens.mocks.sources import source_table
 from legacylens.mocks.sweep_columns import SWEEP_COLUMNS
 from legacylens.mocks.tractor import measure
-from legacylens.mocks.truth import GALAXY_UNITS, LENS_UNITS, galaxy_truth, lens_truth
+from legacylens.mocks.truth import GALAXY_UNITS, TRUTH_UNITS, galaxy_truth, lens_truth
 from legacylens.progress import console, progress_bar
 from legacylens.provenance import write_provenance
 from legacylens.survey.release import Release
@@ -97,7 +97,7 @@ def _write_patch(job: _Job) -> int:
         rows = measure(content, mock, images, source_table(content, images, rng), rng)
         write_parquet(
             _part(job.truth, mock, "lenses.parquet"),
-            lens_truth(content, mock, images, rows, job.seed),
+            lens_truth(content, mock, images, rows, seed=job.seed, population=job.config.population.name),
         )
         write_parquet(_part(job.truth, mock, "galaxies.parquet"), galaxy_truth(content, mock, rows))
         with atomic_path(_part(job.truth, mock, "summary.bin")) as temporary:
@@ -228,6 +228,12 @@ def write_mock_release(
     return _finish(release, truth, known_lenses, mocks, config, seed, written)
 
 
+def _joined(truth: Path, mocks: list[MockBrick], name: str) -> pd.DataFrame:
+    """Return the tables of all bricks as one; those without rows, whose columns have no type, are left out."""
+    tables = [read_parquet(_part(truth, mock, name)) for mock in mocks]
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+
+
 def _finish(
     release: Release,
     truth: Path,
@@ -242,12 +248,14 @@ def _finish(
     write_bricks(release, mocks)
     write_summary(release, [_part(truth, m, "summary.bin").read_bytes() for m in mocks])
     sweeps = write_sweeps(release, rows, mocks)
-    lens_table = pd.concat([read_parquet(_part(truth, m, "lenses.parquet")) for m in mocks], ignore_index=True)
-    galaxies = pd.concat([read_parquet(_part(truth, m, "galaxies.parquet")) for m in mocks], ignore_index=True)
+    lens_table = _joined(truth, mocks, "lenses.parquet")
+    galaxies = _joined(truth, mocks, "galaxies.parquet")
     published, lens_table = published_list(lens_table, galaxies, config, generator(seed, "list"))
     with atomic_path(known_lenses) as temporary:
         published.to_csv(temporary, index=False)
-    write_parquet(truth / "lenses.parquet", lens_table, units=LENS_UNITS)
+    write_parquet(
+        truth / "lenses.parquet", lens_table, units={name: unit for name, unit in TRUTH_UNITS.items() if unit}
+    )
     write_parquet(truth / "galaxies.parquet", galaxies, units=GALAXY_UNITS)
     if len(lens_table) < config.lenses:
         console.print(f"{config.lenses - len(lens_table)} lenses found no place and were left out")

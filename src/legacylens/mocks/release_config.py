@@ -6,9 +6,16 @@ from typing import Literal
 
 from pydantic import Field
 
+from legacylens.mocks.population_sets import MockSetConfig, named_set
 from legacylens.settings import Settings
 
 Size = Literal["tiny", "small", "medium"]
+
+_CALIBRATED = named_set("calibrated")
+POPULATION = _CALIBRATED.model_copy(
+    update={"selection": _CALIBRATED.selection.model_copy(update={"snr": 20.0, "snr_max": 65.0})}
+)
+"""The calibrated set without its few brightest arcs, which would be all that a small training sample learns."""
 
 
 class MockReleaseConfig(Settings):
@@ -37,6 +44,13 @@ class MockReleaseConfig(Settings):
 
     lenses: int = Field(default=80, ge=0, le=20000)
     """Number of strong lenses in the whole release."""
+
+    population: MockSetConfig = Field(default=POPULATION)
+    """Masses and sources of the lenses, and which of them are found."""
+
+    contrast: float = Field(default=1.0, ge=0.0, le=20.0)
+    """Brightness of the arcs over that of the host in g, where it is largest, at which half of the lenses are noticed
+    by eye; lenses that nobody has noticed are in no list. 0: all are."""
 
     unlisted_fraction: float = Field(default=0.02, ge=0.0, le=1.0)
     """Fraction of the lenses that the published-style list does not have."""

@@ -13,28 +13,45 @@ from legacylens.mocks.brick_images import BrickImages
 from legacylens.mocks.galaxies import Galaxy
 from legacylens.mocks.layout import MockBrick
 from legacylens.mocks.patch import PatchContent
+from legacylens.mocks.population import LENS_UNITS
 from legacylens.photometry import magnitude
 from legacylens.survey.bands import BANDS
 
-LENS_UNITS: dict[str, str] = {
+TRUTH_UNITS: dict[str, str] = {
+    "source_id": "",
+    "brickname": "",
+    "patch": "",
+    "number": "",
+    "release_seed": "",
+    "seed": "",
+    "set": "",
     "ra": "deg",
     "dec": "deg",
-    "theta_E": "arcsec",
-    "mass_phi": "rad",
-    "mass_x": "arcsec",
-    "mass_y": "arcsec",
-    "sigma_v": "km/s",
-    "source_radius": "arcsec",
-    "source_phi": "rad",
-    "source_x": "arcsec",
-    "source_y": "arcsec",
+    **LENS_UNITS,
+    "magnification": "",
+    **{f"arc_mag_{band}": "AB mag" for band in BANDS},
+    **{f"snr_{band}": "" for band in BANDS},
+    "snr": "",
+    "contrast": "",
+    "arc_rows": "",
+    "host_type": "",
+    **{f"host_mag_{band}": "AB mag" for band in BANDS},
     "host_radius": "arcsec",
-    "host_pa": "rad",
-    **{f"{part}_mag_{band}": "AB mag" for part in ("source", "lensed", "host") for band in BANDS},
+    "host_n": "",
+    "host_q": "",
+    "host_phi": "rad",
+    "host_components": "",
     "ebv": "mag",
     **{f"psfsize_{band}": "arcsec" for band in BANDS},
+    **{f"sigma_{band}": "nanomaggy/pixel" for band in BANDS},
 }
-"""Units of the columns of ``lenses.parquet`` that have one."""
+"""Columns of ``lenses.parquet`` and their units.
+
+``source_id`` is the catalog row of the host, ``number`` the lens within its patch; a lens is made again from the
+configuration, ``release_seed`` and ``patch``. Magnitudes are without Galactic extinction. ``snr_*`` is that of a
+matched filter in the finished images, ``snr`` the best of them, ``contrast`` the largest brightness of the arcs over
+the host in g, ``arc_rows`` how many catalog rows are pieces of the arcs. ``host_radius`` and ``host_phi`` follow the
+conventions of lenses (intermediate axis; from +x toward +y)."""
 
 GALAXY_UNITS: dict[str, str] = {
     "ra": "deg",
@@ -74,9 +91,31 @@ def _source_ids(rows: pd.DataFrame, column: str) -> dict[int, tuple[str, str]]:
 
 
 def lens_truth(
-    content: PatchContent, mock: MockBrick, images: BrickImages, rows: pd.DataFrame, seed: int
+    content: PatchContent,
+    mock: MockBrick,
+    images: BrickImages,
+    rows: pd.DataFrame,
+    *,
+    seed: int,
+    population: str,
 ) -> pd.DataFrame:
-    """Return the truth of the lenses that a brick owns, one row for each."""
+    """Return the truth of the lenses that a brick owns, one row for each.
+
+    Parameters
+    ----------
+    content
+        The patch.
+    mock
+        The brick.
+    images
+        Its images, with the arcs as they were drawn.
+    rows
+        Its catalog rows.
+    seed
+        Seed of the release.
+    population
+        Name of the set that the lenses belong to.
+    """
     found = _source_ids(rows, "lens")
     arcs = {a.number: a for a in images.arcs}
     arc_rows = rows[rows["kind"] == "arc"]["lens"].value_counts()
@@ -87,58 +126,38 @@ def lens_truth(
         drawn = arcs[number]
         (ra,), (dec,) = content.to_sky(lens.host.east, lens.host.north)
         source_id, kind = found.get(number, ("", ""))
-        records.append(
-            {
-                "source_id": source_id,
-                "brickname": owner,
-                "patch": content.patch.number,
-                "number": number,
-                "seed": seed,
-                "ra": float(ra),
-                "dec": float(dec),
-                "host_type": kind,
-                "z_lens": lens.host.redshift,
-                "z_source": lens.z_source,
-                "sigma_v": lens.sigma_v,
-                "theta_E": lens.theta_E,
-                "mass_q": lens.q,
-                "mass_phi": lens.phi,
-                "mass_x": lens.x,
-                "mass_y": lens.y,
-                "gamma1": lens.gamma1,
-                "gamma2": lens.gamma2,
-                "source_radius": lens.source_radius,
-                "source_n": lens.source_n,
-                "source_q": lens.source_q,
-                "source_phi": lens.source_phi,
-                "source_x": lens.source_x,
-                "source_y": lens.source_y,
-                "magnification": drawn.magnification,
-                "expected_snr": lens.expected_snr,
-                "arc_snr": float(drawn.snr.max()),
-                "arc_rows": int(arc_rows.get(number, 0)),
-                "host_radius": lens.host.radius,
-                "host_n": lens.host.n,
-                "host_q": lens.host.q,
-                "host_pa": lens.host.pa,
-                "host_components": _components(lens.host),
-                "ebv": content.conditions.ebv,
-                **{f"arc_snr_{band}": float(drawn.snr[k]) for k, band in enumerate(BANDS)},
-                **{f"source_mag_{band}": float(magnitude(lens.source_flux[k])) for k, band in enumerate(BANDS)},
-                **{
-                    f"lensed_mag_{band}": float(magnitude(lens.source_flux[k] * drawn.magnification))
-                    for k, band in enumerate(BANDS)
-                },
-                **{f"host_mag_{band}": float(magnitude(lens.host.flux[k])) for k, band in enumerate(BANDS)},
-                **{
-                    f"psfsize_{band}": content.conditions.bands[band].fwhm
-                    if band in content.conditions.bands
-                    else np.nan
-                    for band in BANDS
-                },
-            }
-        )
-    return pd.DataFrame(records)
+        conditions = content.conditions
+        record: dict[str, Any] = {
+            "source_id": source_id,
+            "brickname": owner,
+            "patch": content.patch.number,
+            "number": number,
+            "release_seed": seed,
+            "seed": lens.seed,
+            "set": population,
+            "ra": float(ra),
+            "dec": float(dec),
+            **lens.row,
+            "magnification": drawn.magnification,
+            "snr": float(drawn.snr.max()),
+            "contrast": lens.contrast,
+            "arc_rows": int(arc_rows.get(number, 0)),
+            "host_type": kind,
+            "host_radius": lens.host.radius * float(np.sqrt(lens.host.q)),
+            "host_n": lens.host.n,
+            "host_q": lens.host.q,
+            "host_phi": (lens.host.pa + 0.5 * np.pi) % np.pi,
+            "host_components": _components(lens.host),
+            "ebv": conditions.ebv,
+        }
+        for k, band in enumerate(BANDS):
+            record[f"arc_mag_{band}"] = float(magnitude(lens.source_flux[k] * drawn.magnification))
+            record[f"snr_{band}"] = float(drawn.snr[k])
+            record[f"host_mag_{band}"] = float(magnitude(lens.host.flux[k]))
+            record[f"psfsize_{band}"] = conditions.bands[band].fwhm
+            record[f"sigma_{band}"] = conditions.bands[band].sigma
+        records.append(record)
+    return pd.DataFrame(records, columns=list(TRUTH_UNITS))
 
 
 def galaxy_truth(content: PatchContent, mock: MockBrick, rows: pd.DataFrame) -> pd.DataFrame:
