@@ -165,22 +165,25 @@ def inject(
     unlensed = np.atleast_2d(np.asarray(fluxes, dtype=np.float64)) * transmission * config.flux_factor
     drawn = render_arcs(lens, source, unlensed, psf, shape=host.shape, pixscale=host.pixscale)
     usable = ~unusable_pixels(host)
-    arcs = np.where(usable, np.maximum(drawn.image, 0.0), 0.0)
+    # Not clipped at zero: pictures of real galaxies have negative noise, which belongs to their flux.
+    arcs = np.where(usable, drawn.image, 0.0)
     sky = sky_of(host, config.sky)[:, None, None]
-    noise, variance = np.zeros_like(arcs), np.zeros_like(arcs)
     # 1/invvar = sky / gain, so the arc's photons have the variance arc / gain = arc / (sky invvar).
-    photons = np.divide(arcs, sky * invvar if config.gain is None else config.gain, out=variance, where=usable)
+    photons = np.divide(
+        np.maximum(arcs, 0.0),
+        sky * invvar if config.gain is None else config.gain,
+        out=np.zeros_like(arcs),
+        where=usable,
+    )
+    noise = np.zeros_like(arcs)
     if config.shot_noise:
-        for number in range(len(arcs)):
-            white = rng.standard_normal(host.shape) * np.sqrt(photons[number])
-            noise[number] = correlate(white.astype(np.float32)) * PIXEL_SIGMA if config.gain is None else white
-        noise[~usable] = 0.0
+        noise = np.where(usable, photon_noise(photons, rng, correlated=config.gain is None), 0.0)
     clean = _added(host.image, arcs)
     new_invvar = np.divide(invvar, 1.0 + photons * invvar)
     flux = np.asarray(drawn.flux, dtype=np.float64).reshape(-1)
     total = (clean.astype(np.float64) - host.image).sum((1, 2))
     closure = np.divide(total, flux, out=np.ones_like(flux), where=flux > 0)
-    weight = 1.0 / (1.0 + (np.maximum(host.image, 0.0) + arcs) / sky)
+    weight = 1.0 / (1.0 + (np.maximum(host.image, 0.0) + np.maximum(arcs, 0.0)) / sky)
     snr = np.sqrt((arcs**2 * invvar * weight * usable).sum((1, 2))) / aperture_factor()
     unlensed_total = float(unlensed.sum())
     result = Injected(
@@ -201,6 +204,26 @@ def inject(
             "Choose a host without masked pixels near it, or a smaller Einstein radius.",
         )
     return result
+
+
+def photon_noise(
+    variance: NDArray[np.float64], rng: np.random.Generator, *, correlated: bool = True
+) -> NDArray[np.float64]:
+    """Return noise of a variance, filtered as a coadd filters the noise of its exposures.
+
+    Parameters
+    ----------
+    variance
+        Variance in the sense of 1/invvar, shape ``(band, y, x)`` [nanomaggies^2]; a pixel of a coadd has 0.83 of it.
+    rng
+        Random generator.
+    correlated
+        Whether neighbors are correlated; white noise of the full variance otherwise (a fault).
+    """
+    noise = rng.standard_normal(variance.shape) * np.sqrt(variance)
+    if not correlated:
+        return noise
+    return np.stack([correlate(white.astype(np.float32)) for white in noise]).astype(np.float64) * PIXEL_SIGMA
 
 
 def _added(image: NDArray[np.float32], light: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -117,7 +117,8 @@ def summarize(lenses: pd.DataFrame) -> dict[str, dict[str, float | None]]:
     summary: dict[str, dict[str, float | None]] = {}
     for name, values in found.items():
         reference = REFERENCE[name].percentiles
-        percentiles = np.nanpercentile(values, [16, 50, 84]) if len(values) else np.full(3, np.nan)
+        finite = values[np.isfinite(values)]
+        percentiles = np.percentile(finite, [16, 50, 84]) if len(finite) else np.full(3, np.nan)
         summary[name] = {
             **{f"p{p}": float(v) if np.isfinite(v) else None for p, v in zip((16, 50, 84), percentiles, strict=True)},
             **dict(zip(("reference_p16", "reference_p50", "reference_p84"), reference, strict=True)),
