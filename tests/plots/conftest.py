@@ -13,6 +13,7 @@ from legacylens.samples.build import build_sample
 from legacylens.samples.config import SampleConfig
 from legacylens.survey.sphere import offset_position
 from legacylens.validation.config import ValidationConfig
+from legacylens.validation.leakage import LeakageConfig, run_gates
 from legacylens.validation.report import validate
 
 
@@ -49,6 +50,7 @@ def parts():
     parent, systems, scores = _sky()
     sample = build_sample(parent, systems, SampleConfig(nside=1024, guard_arcsec=40.0))
     result = validate(scores, sample.frame, "sealed", ValidationConfig(max_nan_fraction=0.01))
+    gates = run_gates(sample.frame, parent, config=LeakageConfig(trees=10))
     found = build_candidates(
         scores, parent, CandidateConfig(top_n=60, max_fraction=0.1), known=systems.iloc[5:], sample=sample.frame
     )
@@ -56,6 +58,7 @@ def parts():
         "parent": parent,
         "sample": sample,
         "validation": result,
+        "gates": gates,
         "found": found,
     }
 
@@ -108,6 +111,7 @@ def inputs(parts, store):
         validation=parts["validation"],
         sample=sample.frame,
         sample_summary=sample.summary,
+        gates=parts["gates"],
         training={"network": "compact", "parameters": 194_433, "minutes": 2.5},
         configuration={"samples": sample.summary["configuration"], "seed": 1},
         hashes={"checkpoint": "ab" * 32},

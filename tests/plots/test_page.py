@@ -109,6 +109,11 @@ def test_every_section_shows_its_numbers(written, page):
         assert row["note"] in text
     assert numbers["sample"]["hash"] in text
     assert "samples.nside 1024" in text
+    for row in numbers["gates"]["gates"]:
+        assert row["gate"] in text
+        assert row["verdict"] in text
+    for light in numbers["lights"].values():
+        assert light["why"] in text
     assert "in no list" in text
     assert "trained on as lens" in text
 
@@ -162,6 +167,7 @@ def test_a_search_that_found_and_judged_nothing_still_has_a_page(inputs, tmp_pat
         candidates=inputs.candidates.iloc[:0],
         candidate_counts=dict.fromkeys(inputs.candidate_counts, 0),
         validation=None,
+        gates=None,
         training={},
         hashes={},
         store=None,
@@ -173,6 +179,7 @@ def test_a_search_that_found_and_judged_nothing_still_has_a_page(inputs, tmp_pat
     assert "No object passed the threshold." in text
     assert "so nothing can be said" in text
     assert numbers["validation"] is None
+    assert numbers["lights"]["trust"]["level"] == "red"
 
 
 def test_numbers_have_no_nan(inputs):

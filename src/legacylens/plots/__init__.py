@@ -1,1 +1,1 @@
-"""Results as pictures: `style`, `figures`, `sheets` (contact sheets), `gallery`, `report` (a page for a committee)."""
+"""Results as pictures: `style`, `figures`, `sheets`, `gallery`, `lights`, `report` (a page for a committee)."""

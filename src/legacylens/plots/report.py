@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pandas as pd
 from legacylens.files import write_json, write_text
 from legacylens.plots.figures import histogram_figure, recall_figure, sky_figure, waterfall_figure
 from legacylens.plots.gallery import pictures_from_store
+from legacylens.plots.lights import counts_light, sample_light, trust_light
 from legacylens.plots.style import figure_uri
 from legacylens.provenance import code_hash, git_commit, versions
 
@@ -65,6 +66,8 @@ class ReportInputs:
     """The sample, as from `legacylens.samples.build.build_sample`."""
     sample_summary: Mapping[str, Any]
     """Its summary."""
+    gates: Mapping[str, Any] | None = None
+    """Result of `legacylens.validation.leakage.run_gates` on the training split, None if they were not run."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Numbers of the training worth a row each: network, parameters, epochs, minutes..."""
     configuration: Mapping[str, Any] = field(default_factory=dict)
@@ -117,6 +120,8 @@ def report_numbers(inputs: ReportInputs) -> dict[str, Any]:
             "shown": [dict(zip(shown.columns, row, strict=True)) for row in shown.itertuples(index=False)],
         },
         "validation": dict(inputs.validation) if inputs.validation is not None else None,
+        "gates": dict(inputs.gates) if inputs.gates is not None else None,
+        "lights": _lights(inputs),
         "training": dict(inputs.training),
         "configuration": dict(inputs.configuration),
         "versions": versions(),
@@ -126,6 +131,16 @@ def report_numbers(inputs: ReportInputs) -> dict[str, Any]:
         "not_shown": _not_shown(inputs),
     }
     return dict(_json_ready(numbers))
+
+
+def _lights(inputs: ReportInputs) -> dict[str, dict[str, str]]:
+    """Return the light of each section that has one."""
+    lights = {"trust": trust_light(inputs.validation), "sample": sample_light(inputs.gates)}
+    if "scored" in inputs.candidate_counts:
+        counts = inputs.candidate_counts
+        scored = counts["scored"] - counts["not_finite"] - counts["not_in_parent"]
+        lights["counts"] = counts_light(len(inputs.sample), scored)
+    return {name: asdict(light) for name, light in lights.items()}
 
 
 def _json_ready(value: Any) -> Any:
