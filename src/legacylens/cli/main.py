@@ -7,6 +7,7 @@ Nothing here, nor at the top of a verb's module, imports more than typer: ``--he
 from __future__ import annotations
 
 import errno
+import inspect
 import sys
 from typing import Annotated, Any
 
@@ -18,7 +19,12 @@ from legacylens.cli import (
     candidates,
     contaminants,
     cutouts,
+    cutouts_fetch,
+    cutouts_rehearse,
     known_lenses,
+    mocks_draw,
+    mocks_inject,
+    mocks_population,
     mocks_release,
     parent,
     run,
@@ -29,6 +35,9 @@ from legacylens.cli import (
     validate,
 )
 from legacylens.errors import LegacylensError
+
+EXAMPLE_MARK = chr(92) + "b"
+"""What stands before an example in a docstring."""
 
 EPILOG = "Exit codes: 0 done, 1 failed, 2 bad usage or input, 130 interrupted (run again: finished work is kept)."
 
@@ -85,11 +94,19 @@ def _root(
     """Find strong gravitational lenses in the DESI Legacy Imaging Surveys."""
 
 
+cutouts.app.command("fetch")(cutouts_fetch.fetch)
+cutouts.app.command("rehearse")(cutouts_rehearse.rehearse)
+
 mocks = typer.Typer(no_args_is_help=True, help="Make a sky whose truth is known, and lenses in survey units.")
 mocks.command("release")(mocks_release.mocks_release)
+mocks.command("inject")(mocks_inject.mocks_inject)
+mocks.command("draw")(mocks_draw.mocks_draw)
+mocks.command("population")(mocks_population.mocks_population)
 
 sample_verbs = typer.Typer(no_args_is_help=True, help="Label the parent sample and split it by sky cell.")
 sample_verbs.command("build")(samples.samples)
+sample_verbs.command("gates")(samples.gates)
+sample_verbs.command("controls")(samples.controls)
 sample_verbs.command("gates")(samples.gates)
 sample_verbs.command("controls")(samples.controls)
 
@@ -109,6 +126,29 @@ app.add_typer(validate_verbs, name="validate")
 app.command("scan")(scan.scan)
 app.command("score")(score.score)
 app.command("candidates")(candidates.candidates)
+
+
+def _readable(docstring: str) -> str:
+    """Return a docstring as help: paragraphs flow, and the lines of an example stay as they are.
+
+    Typer keeps the lines of a paragraph behind a backspace character; our docstrings write it as a backslash and a b.
+    """
+    paragraphs = inspect.cleandoc(docstring).split("\n\n")
+    marked = [(text.startswith(EXAMPLE_MARK), text.removeprefix(EXAMPLE_MARK).lstrip("\n")) for text in paragraphs]
+    return "\n\n".join(f"\b\n{text}" if is_example else " ".join(text.split()) for is_example, text in marked)
+
+
+def _explain(group: typer.Typer) -> None:
+    """Give every verb the help that its docstring holds."""
+    for command in group.registered_commands:
+        if command.callback is not None and command.callback.__doc__:
+            command.help = _readable(command.callback.__doc__)
+    for member in group.registered_groups:
+        if member.typer_instance is not None:
+            _explain(member.typer_instance)
+
+
+_explain(app)
 
 
 def main() -> None:
