@@ -134,7 +134,7 @@ def _image(url: str, body: bytes, header: Mapping[str, CardValue], place: int) -
         shape = tuple(int(header[f"NAXIS{axis}"]) for axis in range(int(header["NAXIS"]), 0, -1))
         is_plain = int(header.get("PCOUNT", 0)) == 0 and int(header.get("GCOUNT", 1)) == 1
         scale, zero = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0))
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise FileProblem(url, f"a header without a valid {error}", "Ask again.", reason="other-layout") from error
     if kind != "IMAGE" or not is_plain or any(side < 0 for side in shape):
         raise FileProblem(url, f"an extension of kind {kind} where images belong", "Ask again.", reason="other-layout")
@@ -162,11 +162,12 @@ def describe(body: bytes) -> str:
     if "<html" in text.lower() or "<!doctype" in text.lower():
         lowered = text.lower()
         start = lowered.find("<title>")
-        title = text[start + 7 : lowered.find("</title>", start)].strip() if start >= 0 else ""
+        title = " ".join(text[start + 7 : lowered.find("</title>", start)].split()) if start >= 0 else ""
         return "a page of HTML" + (f" with the title {title[:80]!r}" if title else "")
     if body.startswith(b"\xff\xd8"):
         return "a JPEG"
-    printable = sum(character.isprintable() or character.isspace() for character in text) / len(text)
+    is_readable = [character != "\ufffd" and (character.isprintable() or character.isspace()) for character in text]
+    printable = sum(is_readable) / len(text)
     if printable > 0.95:
         return f"the text {' '.join(text.split())[:120]!r}"
     return f"{len(body)} bytes that start with {body[:8].hex()}"

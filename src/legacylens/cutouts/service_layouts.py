@@ -214,7 +214,9 @@ def _owner_order(piece: _Piece, ra: float, dec: float) -> tuple[bool, float]:
     ascension owns it.
     """
     is_other_row = not -DECLINATION_ROW / 2 <= dec - piece.grid.dec < DECLINATION_ROW / 2
-    return is_other_row, abs((ra - piece.grid.ra + 180.0) % 360.0 - 180.0)
+    east = (ra - piece.grid.ra + 180.0) % 360.0 - 180.0
+    # On the border itself the brick that begins there is the owner.
+    return is_other_row, abs(east) - (1e-9 if east < 0 else 0.0)
 
 
 def read_subimage(url: str, request: ServiceRequest, status: int, body: bytes, stamp: int) -> Stamp:

@@ -157,7 +157,7 @@ class Pace:
                 now = self.now()
                 self._tokens = min(self._tokens + (now - self._refilled) * self._rate, float(self.config.burst))
                 self._refilled = now
-                if now >= self._paused_until and self._tokens >= 1.0:
+                if now >= self._paused_until and self._tokens >= 1.0 - 1e-9:
                     self._tokens -= 1.0
                     break
                 delay = max(self._paused_until - now, (1.0 - self._tokens) / self._rate)

@@ -271,7 +271,8 @@ def _judge(
             examples += [] if reason == true else [f"{position['source_id']} is set aside for {reason}, not {true}"]
     both = sum(name in names for name in set_aside)
     neither = sum(name not in names and name not in set_aside for name in targets["source_id"])
-    whole = collections.Counter(line.key for line in log if line.kind == "fits" and not line.fault and line.is_whole)
+    served = [line for line in log if line.kind == "fits" and not line.fault and line.is_whole and line.status == 200]
+    whole = collections.Counter(line.key for line in served)
     return RehearsalReport(
         requested=len(targets),
         fetched=len(names),
