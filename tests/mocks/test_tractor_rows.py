@@ -107,6 +107,19 @@ def test_lens_hosts_are_parents_with_unmasked_pixels() -> None:
     assert (z < 20).all()
 
 
+def test_lens_hosts_have_the_company_of_other_red_galaxies() -> None:
+    # Half of the red galaxies have company: if lens hosts had none, that alone would tell them apart.
+    near, total = 0, 0
+    for number in range(6):
+        patch = Patch(number=number, bricks=(brick_at(150.0, 2.0),), missing_band=None, bailed_out=False, at_edge=False)
+        content = build_patch(patch, CONFIG, 11, {patch.bricks[0].brick.brickname: 4})
+        first = len(content.sky.galaxies)
+        accompanied = {g.group for g in content.sky.galaxies if g.group >= first}
+        assert accompanied <= {first + k for k in range(4)}
+        near, total = near + len(accompanied), total + len(content.lenses)
+    assert 0.25 < near / total < 0.85
+
+
 def test_bright_stars_are_masked_saturated_and_without_weight() -> None:
     content, _, images, _, _ = observed()
     stars = content.sky.stars

@@ -49,7 +49,7 @@ class Galaxy:
     pa: float
     """Position angle of the whole [radian]."""
     group: int = -1
-    """Number of the galaxy that it accompanies, or -1."""
+    """Number of the galaxy that it accompanies, or -1; within a patch, lens hosts are numbered after the galaxies."""
     extra: dict[str, float] = field(default_factory=dict)
     """Further truth, by name."""
 
@@ -238,7 +238,7 @@ def _spiral(rng: np.random.Generator, r_mag: float) -> Galaxy:
 
 def _ring(rng: np.random.Generator, r_mag: float) -> Galaxy:
     z = _disk_redshift(r_mag, rng)
-    ring_radius = float(rng.lognormal(np.log(2.6), 0.35))
+    ring_radius = float(2.7 * 10.0 ** (-0.09 * (r_mag - 19.0)) * rng.lognormal(0.0, 0.3))
     q, pa = float(rng.uniform(0.6, 0.98)), _angle(rng)
     share = float(rng.uniform(0.15, 0.5))
     modulation = tuple(
@@ -286,7 +286,7 @@ def _edge_on(rng: np.random.Generator, r_mag: float) -> Galaxy:
     bulge = float(rng.uniform(0.0, 0.35))
     lights = (
         _light(
-            EdgeOn(scale=scale, height=height, pa=pa, warp=float(rng.normal(0, 0.25)) * scale),
+            EdgeOn(scale=scale, height=height, pa=pa, warp=float(rng.normal(0, 0.08)) * scale),
             r_mag,
             color_of(z, float(rng.uniform(0.3, 0.9)), rng),
             1.0 - bulge,

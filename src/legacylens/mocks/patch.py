@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from legacylens.mocks.conditions import Conditions, coverage, draw_conditions
 from legacylens.mocks.layout import MockBrick, Patch, image_size
 from legacylens.mocks.release_config import MockReleaseConfig
-from legacylens.mocks.sky import MARGIN, Frame, Points, Sky, draw_sky
+from legacylens.mocks.sky import MARGIN, Frame, Points, Sky, companions_of, draw_sky
 from legacylens.mocks.star_masks import mask_radius
 from legacylens.mocks.strong_lenses import StrongLens, draw_lens
 from legacylens.survey.bands import PIXSCALE
@@ -107,7 +107,16 @@ def build_patch(patch: Patch, config: MockReleaseConfig, seed: int, lenses: dict
                 continue
             drawn.append(replace(lens, host=replace(lens.host, east=place[0], north=place[1])))
             owners.append(mock.brick.brickname)
-    return replace(content, lenses=tuple(drawn), lens_bricks=tuple(owners))
+    # Hosts have the company that all red galaxies have; without it, loneliness would tell a lens.
+    company = [(k, other) for k, lens in enumerate(drawn) for other in companions_of(rng, lens.host, k)]
+    first_host = len(sky.galaxies) + len(company)
+    others = tuple(replace(other, group=first_host + k) for k, other in company)
+    return replace(
+        content,
+        sky=replace(sky, galaxies=(*sky.galaxies, *others)),
+        lenses=tuple(drawn),
+        lens_bricks=tuple(owners),
+    )
 
 
 def _place(
@@ -126,7 +135,7 @@ def _place(
             continue
         if np.any(np.hypot(stars.east - east, stars.north - north) < keep_off):
             continue
-        if any(np.hypot(g.east - east, g.north - north) < 4.0 + 1.5 * g.radius for g in bright):
+        if any(np.hypot(g.east - east, g.north - north) < 2.5 + g.radius for g in bright):
             continue
         if any(np.hypot(o.host.east - east, o.host.north - north) < 12.0 for o in others):
             continue

@@ -116,7 +116,7 @@ def _power_law(rng: np.random.Generator, n: int, slope: float, bright: float, fa
 
 
 def companions_of(rng: np.random.Generator, host: Galaxy, number: int) -> list[Galaxy]:
-    """Draw what stands around a luminous red galaxy: nothing, satellites, chance neighbors, sometimes a group."""
+    """Draw what stands around a luminous red galaxy, lens or not: nothing, satellites, neighbors, sometimes a group."""
     chance = rng.uniform()
     if chance < 0.45:
         return []
