@@ -116,6 +116,21 @@ def test_matched_splits_are_drawn_and_the_others_are_whole():
     assert "non-lens not drawn" in sample.summary["reasons"]
 
 
+def test_lenses_of_a_list_left_out_are_seen_in_the_sealed_split_alone():
+    parent, systems = sky()
+    rng = np.random.default_rng(5)
+    systems["sources"] = rng.choice(["old", "new", "new|old"], len(systems))
+    systems["channel"] = rng.choice(["network", "spectroscopic"], len(systems), p=[0.9, 0.1])
+    config = SampleConfig(nside=1024, guard_arcsec=40.0, leave_out=("new", "spectroscopic"))
+    frame = build_sample(parent, systems, config).frame
+    lenses = frame[frame["label"] == 1]
+    learned = lenses[lenses["split"] != "sealed"]
+    assert set(learned["sources"]) == {"old", "new|old"}
+    assert set(learned["channel"]) == {"network"}
+    assert {"new", "old", "new|old"} == set(lenses.loc[lenses["split"] == "sealed", "sources"])
+    assert (frame["reason"] == "known lens of a list or channel that is left out").any()
+
+
 def test_a_galaxy_listed_twice_is_used_once():
     parent, systems = sky()
     twin = parent.iloc[[100]].assign(source_id="10000_999_1")

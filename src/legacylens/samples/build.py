@@ -20,9 +20,11 @@ from legacylens.samples.labels import (
     LENS,
     NON_LENS,
     REASON_DUPLICATE,
+    REASON_LEFT_OUT,
     REASON_NOT_DRAWN,
     UNUSED,
     label_objects,
+    left_out,
     near_duplicates,
 )
 from legacylens.samples.split import split_objects
@@ -119,6 +121,9 @@ def build_sample(parent: pd.DataFrame, systems: pd.DataFrame, config: SampleConf
 
     frame = pd.concat([objects, labels, split_objects(objects, config)], axis=1)
     frame["stratum"] = strata(frame["type"], frame["nobs_z"], config.nobs_edges)
+    unseen = left_out(frame, config.leave_out) & (frame["split"] != "sealed").to_numpy()
+    frame.loc[unseen, "label"] = UNUSED
+    frame.loc[unseen, "reason"] = REASON_LEFT_OUT
     drawn: dict[str, list[dict[str, Any]]] = {}
     if config.negatives_per_positive is not None:
         for split in config.matched_splits:

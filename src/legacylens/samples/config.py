@@ -28,10 +28,14 @@ class SampleConfig(Settings):
     """No object nearer than this [arcsec] to *any* known lens, whatever its grade, is a non-lens. The corner of a
     101-pixel cutout is 18.7 arcsec from its center: a lens within 20 arcsec may be in the picture."""
     worst_tier: int = Field(default=2, ge=1, le=5)
-    """Known systems up to this tier count as lenses (1 secure, 2 likely, 3 possible, 4 doubtful, 5 rejected); others are
-    neither lens nor non-lens."""
+    """Known systems up to this tier count as lenses (1 secure, 2 likely, 3 possible, 4 doubtful, 5 rejected); others
+    are neither lens nor non-lens."""
     grades: tuple[str, ...] | None = Field(default=None, min_length=1)
     """If given, only known systems with one of these grades count as lenses."""
+    leave_out: tuple[str, ...] = ()
+    """Lists or discovery channels whose lenses are kept out of training and validation, so that recall on them in the
+    sealed split says what a network finds that never saw their like. A lens that another list has as well, or that was
+    found through another channel, stays in."""
     nside: int = Field(default=128, ge=16, le=8192)
     """Resolution of the HEALPix cells (nested) by which the sky is split; a power of two. 128 gives 27.5 arcmin."""
     split_seed: int = Field(default=42, ge=0)

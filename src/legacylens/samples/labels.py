@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from legacylens.samples.config import SampleConfig
 from legacylens.survey.sphere import match_within, nearest
@@ -17,6 +20,7 @@ REASON_GRADE = "known system of a tier or grade that is not used"
 REASON_SECOND = "another object of a known lens"
 REASON_NEAR = "known lens in or near the cutout"
 REASON_DUPLICATE = "same galaxy listed twice"
+REASON_LEFT_OUT = "known lens of a list or channel that is left out"
 REASON_NOT_DRAWN = "non-lens not drawn"
 
 
@@ -101,6 +105,23 @@ def label_objects(objects: pd.DataFrame, systems: pd.DataFrame, config: SampleCo
             "lens_separation_arcsec": separation,
         }
     )
+
+
+def left_out(labels: pd.DataFrame, names: Collection[str]) -> NDArray[np.bool_]:
+    """Return which lenses are known through the named lists alone, or were found through the named channels.
+
+    Parameters
+    ----------
+    labels
+        Columns ``label``, ``sources`` (separated by ``|``) and ``channel``.
+    names
+        Lists and channels.
+    """
+    if not names:
+        return np.zeros(len(labels), dtype=bool)
+    lists = [{part.strip() for part in text.split("|") if part.strip()} for text in labels["sources"]]
+    only = np.array([bool(each) and each <= set(names) for each in lists])
+    return np.asarray((labels["label"] == LENS).to_numpy() & (only | labels["channel"].isin(list(names)).to_numpy()))
 
 
 def near_duplicates(objects: pd.DataFrame, label: np.ndarray, radius_arcsec: float) -> np.ndarray:

@@ -147,10 +147,10 @@ def validate(
     -------
     result
         JSON-compatible. ``recall``: a row for each false-positive rate with exact intervals, what stands behind it,
-        ``survey`` (what it means for one), ``sky`` (the interval by resampled sky cells) and ``tail`` (the extrapolated
-        threshold of a rate that cannot be measured), None where they do not apply. Further ``roc``, ``challenge``,
-        ``by_grade``, ``by_type``, ``histogram``, ``counts``, ``not_shown`` (sentences), hashes, ``configuration`` and,
-        last, ``auc``.
+        ``survey`` (what it means for one), ``sky`` (the interval by resampled sky cells) and ``tail`` (the
+        extrapolated threshold of a rate that cannot be measured), None where they do not apply. Further ``roc``,
+        ``challenge``, ``by_grade``, ``by_channel``, ``by_type``, ``histogram``, ``counts``, ``not_shown`` (sentences),
+        hashes, ``configuration`` and, last, ``auc``.
 
     Raises
     ------
@@ -192,6 +192,7 @@ def validate(
         "recall": rows,
         "challenge": challenge_rates(positives, negatives),
         "by_grade": _by_class(joined[lens], "grade", points, config.confidence),
+        "by_channel": _by_class(joined[lens], "channel", points, config.confidence),
         "by_type": _by_class(joined[~lens], "type", points, config.confidence),
         "histogram": _histogram(positives, negatives, config.histogram_bins),
         "roc": roc_curve(positives, negatives, points=config.curve_points, confidence=config.confidence).as_dict(),
@@ -220,7 +221,9 @@ def _sky_intervals(
 
 def _by_class(joined: pd.DataFrame, column: str, points: list[RecallPoint], confidence: float) -> list[dict[str, Any]]:
     """Return the fraction selected at each threshold, for each value of a column."""
-    rows = []
+    rows: list[dict[str, Any]] = []
+    if column not in joined.columns:
+        return rows
     for name, part in joined.groupby(column, sort=True):
         values = part["value"].to_numpy()
         for point in points:
