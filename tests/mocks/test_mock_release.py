@@ -12,11 +12,12 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table, vstack
 from astropy.wcs import WCS
+from typer.testing import CliRunner
 
 from legacylens.errors import InputError
 from legacylens.mocks.layout import patches_of
 from legacylens.mocks.noise import LAGS, PIXEL_SIGMA
-from legacylens.mocks.release import write_mock_release
+from legacylens.mocks.release import MockReleaseSummary, write_mock_release
 from legacylens.mocks.release_config import MockReleaseConfig
 from legacylens.mocks.sweep_columns import SWEEP_COLUMNS
 
@@ -244,7 +245,10 @@ def test_an_interrupted_release_resumes_to_the_same_bytes(pair: Path, tmp_path: 
     again = tmp_path / "release"
     shutil.copytree(pair, again)
     shutil.copytree(pair.with_name("release-truth"), tmp_path / "release-truth")
-    # A brick lost, as if the run had been killed before it was done.
+    # A brick lost and half of it left over, as if the run had been killed before it was done.
+    leftover = again / "south" / "coadd" / bricks()[1][:3] / f".part-12345678-{bricks()[1]}"
+    leftover.mkdir()
+    (leftover / "half.fits.fz").write_bytes(b"x")
     for path in (again / "south" / "coadd" / bricks()[1][:3] / bricks()[1]).iterdir():
         path.unlink()
     summary = write_mock_release(again, size=PAIR, seed=5, workers=1)
@@ -279,3 +283,30 @@ def test_another_seed_or_a_foreign_folder_is_refused(pair: Path, tmp_path: Path)
         write_mock_release(tmp_path / "new", size="huge")
     with pytest.raises(InputError, match="at least 1 process"):
         write_mock_release(tmp_path / "new", size=PAIR, workers=0)
+
+
+def test_the_verb_passes_its_options_on_and_prints_one_document(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import legacylens.mocks.release as module
+    from legacylens.cli.main import app
+
+    seen: dict[str, object] = {}
+
+    def stand_in(out: Path, **options: object) -> MockReleaseSummary:
+        seen.update(options, out=out)
+        return MockReleaseSummary(
+            release=str(out), truth="t", known_lenses="k", bricks=24, bricks_kept=0, sweep_files=8, objects=1,
+            lenses=7, listed=7, galaxies=2,
+        )  # fmt: skip
+
+    monkeypatch.setattr(module, "write_mock_release", stand_in)
+    arguments = ["mocks", "release", str(tmp_path / "x"), "--seed", "3", "--lenses", "7", "--parents", "9", "--json"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["lenses"] == 7
+    config = seen["size"]
+    assert isinstance(config, MockReleaseConfig)
+    assert (config.lenses, config.parents_per_brick, seen["seed"]) == (7, 9.0, 3)
+    refused = CliRunner().invoke(app, ["mocks", "release", str(tmp_path / "x"), "--size", "huge"])
+    assert isinstance(refused.exception, InputError)

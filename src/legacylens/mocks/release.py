@@ -5,6 +5,7 @@ Nothing in the release tells that it is one: the truth, the configuration and th
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,7 +18,7 @@ import pandas as pd
 import torch
 
 from legacylens.errors import InputError
-from legacylens.files import atomic_path, read_parquet, remove_leftovers, write_json, write_parquet
+from legacylens.files import TEMPORARY_MARK, atomic_path, read_parquet, remove_leftovers, write_json, write_parquet
 from legacylens.mocks.brick_files import is_complete, tractor_path, write_coadds, write_rows
 from legacylens.mocks.brick_images import draw_brick
 from legacylens.mocks.layout import MockBrick, Patch, lenses_per_brick, patches_of
@@ -149,8 +150,6 @@ def _claim(truth: Path, out: Path, config: MockReleaseConfig, seed: int) -> None
     identity = truth / IDENTITY
     wanted = {"configuration": config.model_dump(mode="json"), "seed": seed}
     if identity.exists():
-        import json
-
         if json.loads(identity.read_text(encoding="utf-8")) != wanted:
             raise InputError(
                 f"{out} was begun with another size or seed (see {identity}). "
@@ -159,6 +158,13 @@ def _claim(truth: Path, out: Path, config: MockReleaseConfig, seed: int) -> None
     elif out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty and {identity} does not say what it is. Give an empty or new folder.")
     write_json(identity, wanted)
+
+
+def _clean(*folders: Path) -> None:
+    """Remove what an interrupted run left half written."""
+    for folder in folders:
+        for parent in {path.parent for path in folder.rglob(f"{TEMPORARY_MARK}*")}:
+            remove_leftovers(parent)
 
 
 def write_mock_release(
@@ -212,6 +218,7 @@ def write_mock_release(
         if path.resolve().is_relative_to(out.resolve()):
             raise InputError(f"the {what} {path} would lie inside of the release {out}, where a search could read it")
     _claim(truth, out, config, seed)
+    _clean(out, truth)
     release = Release(root=str(out))
     patches = patches_of(config)
     mocks = [mock for patch in patches for mock in patch.bricks]
@@ -279,5 +286,4 @@ def _finish(
         seeds={"release": seed},
         results=summary.as_dict(),
     )
-    remove_leftovers(truth / PARTS)
     return summary
