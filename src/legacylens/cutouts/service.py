@@ -17,7 +17,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -325,7 +325,7 @@ class _Run:
                 if position is None:
                     return
                 try:
-                    outcomes.put(fetch_position(asker, self.service, position, self.out))
+                    outcomes.put(self._fetch(position, asker))
                 except StoppedError:
                     return
                 except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
@@ -345,6 +345,7 @@ class _Run:
                         raise outcome
                     rejection = outcome.rejections.get("cutout")
                     self._take(outcome)
+                    self._move_whole_shards()
                     progress.finish(rejection.reason if rejection else "")
                     self._stop_if_hopeless(outcome, asker)
             finally:
@@ -352,21 +353,23 @@ class _Run:
                 for thread in threads:
                     # A thread in the middle of an answer may be silent until its time limit; nobody waits for it.
                     thread.join(timeout=1.0)
+                while not outcomes.empty():
+                    late = outcomes.get()
+                    if isinstance(late, Outcome):
+                        self._take(late)
 
-    def _take(self, outcome: Outcome) -> None:
-        """Keep what came of a position."""
-        source_id = outcome.position.source_id
-        for product, rejection in outcome.rejections.items():
-            self.rejections[product][source_id] = rejection
-            if product == "cutout":
-                self.spool.reject(rejection)
+    def _fetch(self, position: Position, asker: Asker) -> Outcome:
+        """Fetch a position and put its pixels where a kill cannot reach them; in the thread that fetched them."""
+        outcome = fetch_position(asker, self.service, position, self.out)
+        if any(rejection.reason == "unknown-layer" for rejection in outcome.rejections.values()):
+            asker.pace.stop()  # the other threads need not find out for themselves
         if outcome.stamp is None:
-            return
+            return outcome
         stamp = outcome.stamp
         row = {
-            "source_id": source_id,
-            "ra": outcome.position.ra,
-            "dec": outcome.position.dec,
+            "source_id": position.source_id,
+            "ra": position.ra,
+            "dec": position.dec,
             "origin": outcome.origin,
             "brickname": stamp.brickname,
             "x0": stamp.x0,
@@ -376,8 +379,21 @@ class _Run:
             "layout": self.service.layout,
             "version": stamp.version,
         }
-        self.spool.put(row, stamp)
+        return replace(outcome, stamp=None, spooled=self.spool.put(row, stamp))
+
+    def _take(self, outcome: Outcome) -> None:
+        """Note what came of a position."""
+        source_id = outcome.position.source_id
+        for product, rejection in outcome.rejections.items():
+            self.rejections[product][source_id] = rejection
+            if product == "cutout":
+                self.spool.reject(rejection)
+        if outcome.spooled is None:
+            return
+        self.spool.waiting[source_id] = outcome.spooled
         self.fetched += 1
+
+    def _move_whole_shards(self) -> None:
         if len(self.spool.waiting) >= self.writer.shard_size:
             moved = list(self.spool.waiting)[: self.writer.shard_size]
             self.spool.move(self.writer, moved)

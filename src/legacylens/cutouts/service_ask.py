@@ -169,6 +169,8 @@ class Outcome:
     """What was fetched."""
     rejections: dict[Product, Rejection] = field(default_factory=dict)
     """What was not, and why."""
+    spooled: Path | None = None
+    """Where the pixels wait for the store."""
 
 
 def fetch_position(asker: Asker, config: ServiceConfig, position: Position, store: Path) -> Outcome:

@@ -75,14 +75,18 @@ class Spool:
     @staticmethod
     def _name_in(path: Path) -> str | None:
         try:
-            with np.load(path) as record:
+            with path.open("rb") as handle, np.load(handle) as record:
                 arrays = {name: record[name] for name in record.files}  # compares every array with its checksum
             return str(json.loads(arrays["row"].tobytes())["source_id"])
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             return None
 
-    def put(self, row: Mapping[str, Any], stamp: Stamp) -> None:
-        """Keep an accepted cutout."""
+    def put(self, row: Mapping[str, Any], stamp: Stamp) -> Path:
+        """Keep an accepted cutout; return its file. Any thread may do so.
+
+        It counts as waiting when it is put into `waiting`, so that what a thread brings after the end of a run stays
+        for the next one.
+        """
         path = self._path(str(row["source_id"]), ".npz")
         arrays: dict[str, Any] = {"image": stamp.image, "invvar": stamp.invvar, "maskbits": stamp.maskbits}
         with atomic_path(path) as temporary, temporary.open("wb") as handle:
@@ -91,7 +95,7 @@ class Spool:
                 row=np.frombuffer(to_json(dict(row)).encode(), np.uint8),
                 **{name: array for name, array in arrays.items() if array is not None},
             )
-        self.waiting[str(row["source_id"])] = path
+        return path
 
     def reject(self, rejection: Rejection) -> None:
         """Keep the reason why a position was set aside."""

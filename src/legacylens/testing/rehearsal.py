@@ -71,7 +71,7 @@ class RehearsalReport:
     untrue: int
     """Positions set aside for another reason than what the server did to them: must be 0."""
     asked_again: int
-    """Positions that were served whole more than once: only those under way when the client was killed."""
+    """Stored cutouts that were served whole more than once: only those under way when the client was killed."""
     kills: int
     """Times that the client was killed."""
     stored_at_kill: int
@@ -273,6 +273,7 @@ def _judge(
     neither = sum(name not in names and name not in set_aside for name in targets["source_id"])
     served = [line for line in log if line.kind == "fits" and not line.fault and line.is_whole and line.status == 200]
     whole = collections.Counter(line.key for line in served)
+    failed = {f"fits {row.ra:.7f} {row.dec:.7f}" for row in targets.itertuples() if row.source_id in set_aside}
     return RehearsalReport(
         requested=len(targets),
         fetched=len(names),
@@ -282,7 +283,7 @@ def _judge(
         wrong=wrong,
         twice=twice,
         untrue=untrue,
-        asked_again=sum(count > 1 for count in whole.values()),
+        asked_again=sum(count > 1 for key, count in whole.items() if key not in failed),
         kills=kills,
         stored_at_kill=stored_at_kill,
         requests=len(log),
