@@ -152,10 +152,24 @@ def test_time_budget_ends_annealed(blobs, blob_config, tmp_path: Path) -> None:
     assert log["learning_rate"].iloc[-1] < 0.1 * log["learning_rate"].max()
 
 
+def with_recalls(monkeypatch, recalls: list[float]) -> None:
+    monkeypatch.setattr(
+        loop._Run, "_validate", lambda self: loop.Selection(recall=recalls[self.state.epoch], partial=0.5)
+    )
+
+
 def test_patience_stops_when_nothing_gets_better(blobs, blob_config, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(loop._Run, "_validate", lambda self: loop.Selection(recall=0.5, partial=0.5))
+    with_recalls(monkeypatch, [0.9] + 19 * [0.1])
     result = train(*blobs, blob_config(epochs=20, patience=2), tmp_path)
     assert (result.stopped, result.epochs, result.best_epoch) == ("patience", 3, 1)
+
+
+def test_latest_of_the_equally_good_epochs_is_kept(blobs, blob_config, tmp_path: Path, monkeypatch) -> None:
+    """With four validation lenses a recall of 0.9 is no worse than one of 1, and one of 0.25 is."""
+    with_recalls(monkeypatch, [0.25, 1.0, 0.9, 0.25])
+    result = train(*blobs, blob_config(epochs=4), tmp_path)
+    assert (result.best_epoch, result.recall) == (3, 0.9)
+    assert load_checkpoint(result.best).metrics["epoch"] == 3
 
 
 def test_not_a_number_stops_names_the_batch_and_keeps_the_last_good_network(

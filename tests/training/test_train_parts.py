@@ -16,7 +16,7 @@ from legacylens.errors import InputError
 from legacylens.models.preprocessing import Preprocessing
 from legacylens.training.augment import add_noise, augment, blur, change_flux, erase, mix, rotate, shift, turn
 from legacylens.training.config import Augmentation, TrainConfig
-from legacylens.training.metrics import Selection, selection_of
+from legacylens.training.metrics import Selection, selection_of, standard_error
 from legacylens.training.optimize import RunningMean, learning_rate_factor, make_optimizer
 from legacylens.training.sampling import epoch_batches, stream_seed
 
@@ -68,6 +68,11 @@ def test_equal_scores_are_no_detection() -> None:
 def test_ties_in_recall_are_broken_by_the_partial_mean() -> None:
     assert Selection(recall=0.5, partial=0.4) > Selection(recall=0.5, partial=0.3)
     assert Selection(recall=0.6, partial=0.0) > Selection(recall=0.5, partial=0.9)
+
+
+def test_standard_error_is_never_zero_and_falls_with_the_number() -> None:
+    assert standard_error(1.0, 8) > 0.05
+    assert standard_error(0.5, 10_000) == pytest.approx(0.005, rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -108,11 +108,11 @@ class TrainConfig(Settings):
     """Number format of the convolutions. ``auto``: bfloat16 where the processor computes in it, else float32."""
 
     selection_fpr: float = Field(default=0.01, gt=0.0, lt=1.0)
-    """The kept network is that with the highest recall at this false-positive rate on the validation split; among
-    equals, that with the highest mean recall up to ten times the rate."""
+    """The kept network is the latest whose recall at this false-positive rate on the validation split is within one
+    standard error of the highest seen: with few lenses the highest itself is luck."""
 
     patience: int | None = Field(default=None, ge=1)
-    """Stop after this many epochs without a better one; None: train to the end."""
+    """Stop after this many epochs without a higher recall; None: train to the end."""
 
     max_minutes: float | None = Field(default=None, gt=0.0)
     """Budget of time [minutes]. The learning rate follows whichever of steps and time is further on, so a run that

@@ -33,7 +33,7 @@ from legacylens.training.augment import augment, mix
 from legacylens.training.clipping import clipping_by_class
 from legacylens.training.config import TrainConfig
 from legacylens.training.data import LabeledCutouts, TrainingData, open_training_data
-from legacylens.training.metrics import Selection, selection_of
+from legacylens.training.metrics import Selection, selection_of, standard_error
 from legacylens.training.optimize import RunningMean, learning_rate_factor, make_optimizer
 from legacylens.training.sampling import epoch_batches, stream_seed
 
@@ -98,7 +98,6 @@ class _State:
     seconds: float = 0.0
     stopped: str = ""
     best_epoch: int = 0
-    best: Selection | None = None
     history: list[dict[str, float]]
 
     def to_dict(self, identity: str) -> dict[str, Any]:
@@ -113,7 +112,6 @@ class _State:
             "seconds": self.seconds,
             "stopped": self.stopped,
             "best_epoch": self.best_epoch,
-            "best": None if self.best is None else [self.best.recall, self.best.partial],
             "history": json.dumps(self.history),
         }
 
@@ -124,7 +122,6 @@ class _State:
         self.mean.updates = record["mean_updates"]
         self.epoch, self.step, self.images = record["epoch"], record["step"], record["images"]
         self.seconds, self.stopped, self.best_epoch = record["seconds"], record["stopped"], record["best_epoch"]
-        self.best = None if record["best"] is None else Selection(recall=record["best"][0], partial=record["best"][1])
         self.history = json.loads(record["history"])
 
 
@@ -228,6 +225,7 @@ class _Run:
         )
         others = int((data.train.labels == 0).sum())
         self.steps_per_epoch = -(-others // (config.batch - config.lenses_per_batch))
+        self.validation_lenses = int((data.validation.labels == 1).sum())
         self.total_steps = self.steps_per_epoch * config.epochs
 
     def go(self) -> bool:
@@ -294,8 +292,6 @@ class _Run:
         merit = self._validate()
         state.epoch += 1
         state.seconds = before + time.perf_counter() - start
-        if state.best is None or merit > state.best:
-            state.best, state.best_epoch = merit, state.epoch
         state.history.append(
             {
                 "epoch": state.epoch,
@@ -307,11 +303,15 @@ class _Run:
                 "seconds": state.seconds,
             }
         )
+        merits = [Selection(recall=row["recall"], partial=row["partial"]) for row in state.history]
+        top = max(merits)
+        if merit.recall >= top.recall - standard_error(top.recall, self.validation_lenses):
+            state.best_epoch = state.epoch
         if state.step >= self.total_steps:
             state.stopped = "epochs"
         elif out_of_time:
             state.stopped = "time"
-        elif config.patience is not None and state.epoch - state.best_epoch >= config.patience:
+        elif config.patience is not None and state.epoch - (merits.index(top) + 1) >= config.patience:
             state.stopped = "patience"
         self._save()
         bar.note(
@@ -419,15 +419,15 @@ class _Run:
         """Return the numbers of the finished run."""
         state = self.state
         load_checkpoint(self.out / BEST_NAME)  # a best.pt that was damaged since is found now and not at the scan
-        best = state.best or Selection(recall=0.0, partial=0.0)
+        best = state.history[state.best_epoch - 1]
         return TrainResult(
             best=self.out / BEST_NAME,
             last=self.out / LAST_NAME,
             network=self.config.network,
             epochs=state.epoch,
             best_epoch=state.best_epoch,
-            recall=best.recall,
-            partial=best.partial,
+            recall=best["recall"],
+            partial=best["partial"],
             selection_fpr=self.config.selection_fpr,
             stopped=state.stopped,
             minutes=state.seconds / 60.0,

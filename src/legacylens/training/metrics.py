@@ -61,3 +61,14 @@ def selection_of(lenses: ArrayLike, non_lenses: ArrayLike, fpr: float) -> Select
     allowed = min(math.floor(fpr * n + 1e-9), n - 1)
     last = min(max(math.ceil(10 * fpr * n), 10), n)
     return Selection(recall=float(recalls[allowed]), partial=float(recalls[:last].mean()))
+
+
+def standard_error(recall: float, n_lenses: int) -> float:
+    """Return the standard error of a recall measured on ``n_lenses``, never zero (Agresti & Coull's estimate).
+
+    An epoch whose recall is within one standard error of the highest is as good, and the latest of these is kept: the
+    learning rate falls, so it is the best trained. Otherwise a dozen validation lenses would choose by luck among
+    epochs of which the early ones are half trained (the one-standard-error rule of Breiman et al. 1984).
+    """
+    estimate = (recall * n_lenses + 2.0) / (n_lenses + 4.0)
+    return math.sqrt(estimate * (1.0 - estimate) / (n_lenses + 4.0))
