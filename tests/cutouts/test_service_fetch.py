@@ -1,5 +1,6 @@
 """A whole run: everything on the list is stored or set aside, once, whatever happens on the way."""
 
+import errno
 import json
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from legacylens.cutouts.service import fetch_cutouts
 from legacylens.cutouts.service_http import Answer
 from legacylens.cutouts.service_pace import PaceConfig
 from legacylens.cutouts.service_request import ServiceConfig
-from legacylens.cutouts.service_spool import SPOOL_NAME
+from legacylens.cutouts.service_spool import SPOOL_NAME, Spool
 from legacylens.cutouts.service_targets import read_positions, wanted_positions
 from legacylens.cutouts.store import CutoutStore
 from legacylens.cutouts.writer import write_store
@@ -336,3 +337,24 @@ def test_the_verb_speaks_json(tmp_path, capsys, monkeypatch):
         assert (report["requested"], report["fetched"]) == (3, 3)
         verb(targets, tmp_path / "s", url=server.url, stamp=21, rate=6000.0, psf=True, as_json=False)
         assert "3 cutouts in" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_a_full_disk_keeps_what_was_written_and_the_next_run_goes_on(tmp_path, monkeypatch):
+    whole = Spool.put
+    written = []
+
+    def put(self, row, stamp):
+        if len(written) == 5:
+            raise OSError(errno.ENOSPC, "No space left on device", "spool")
+        written.append(row["source_id"])
+        return whole(self, row, stamp)
+
+    monkeypatch.setattr(Spool, "put", put)
+    one = PACE.model_copy(update={"concurrency": 1})
+    with pytest.raises(OSError, match="No space left on device"):
+        fetch(table(12), tmp_path / "s", pace=one)
+    monkeypatch.setattr(Spool, "put", whole)
+    wire = Wire()
+    report = fetch(table(12), tmp_path / "s", wire, pace=one)
+    assert (report.already_stored, report.fetched, report.total) == (5, 7, 12)
+    assert len(wire.asked) == 7

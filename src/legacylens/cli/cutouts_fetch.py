@@ -19,7 +19,7 @@ def fetch(
     limit: Annotated[int | None, typer.Option(min=1, help="Fetch only the first so many rows.")] = None,
     layer: Annotated[str, typer.Option(help="Image layer of the viewer.")] = "ls-dr10",
     bands: Annotated[str, typer.Option(help="Bands, blue to red.")] = "grz",
-    stamp: Annotated[int, typer.Option(help="Side of a stamp [pixel of 0.262 arcsec], odd.")] = 101,
+    stamp: Annotated[int, typer.Option(help="Side of a stamp in pixels of 0.262 arcsec, odd.")] = 101,
     layout: Annotated[
         str, typer.Option(help="'subimage': pixels of the coadds, as in bricks; 'resampled': interpolated once more.")
     ] = "subimage",

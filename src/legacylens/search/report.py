@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from legacylens.candidates.publish import read_candidates
 from legacylens.plots.report import REPORT_NAME, ReportInputs, Step, write_report
 from legacylens.provenance import code_hash, git_commit, versions
 from legacylens.samples.build import read_sample
 from legacylens.search.engine import STATE_NAME, Results
+from legacylens.search.places import SearchPlaces
 from legacylens.validation.report import RESULT_NAME
 
-if TYPE_CHECKING:
-    from legacylens.search.steps import SearchPlan
+GATES_NAME = "gates.json"
+"""What the leakage gates found on the training split."""
 
 
-def report_of(plan: SearchPlan, folder: Path) -> Results:
+def report_of(plan: SearchPlaces, folder: Path) -> Results:
     """Write ``report.html`` and ``report.json`` of a search whose other steps are finished.
 
     Parameters
@@ -61,12 +62,13 @@ def report_of(plan: SearchPlan, folder: Path) -> Results:
             **{f"version of {name}": str(version) for name, version in versions().items()},
         },
         store=plan.folder("cutouts") / "store",
+        gates=json.loads((plan.folder("gates") / GATES_NAME).read_text(encoding="utf-8")),
     )
     write_report(folder / REPORT_NAME, inputs)
     return {"report": str(folder / REPORT_NAME)}
 
 
-def _results(plan: SearchPlan, name: str) -> dict[str, Any]:
+def _results(plan: SearchPlaces, name: str) -> dict[str, Any]:
     return dict(json.loads((plan.folder(name) / STATE_NAME).read_text(encoding="utf-8"))["results"])
 
 
@@ -76,10 +78,10 @@ def _steps(numbers: dict[str, dict[str, Any]]) -> tuple[Step, ...]:
     unusable = tuple(
         (f"{Path(entry['path']).name}: {entry['problem']}", 0) for entry in parent["per_file"] if entry["problem"]
     )
-    rows = [Step(name="rows in the sweeps", left=int(parent["rows"]), removed=unusable)]
-    rows += [
-        Step(name=str(cut["cut"]), left=int(cut["left"]), removed=((str(cut["meaning"]), int(cut["removed"])),))
-        for cut in parent["cuts"]
+    cuts = tuple((str(cut["meaning"]), int(cut["removed"])) for cut in parent["cuts"] if int(cut["removed"]) > 0)
+    rows = [
+        Step(name="rows in the sweeps", left=int(parent["rows"]), removed=unusable),
+        Step(name="parent sample", left=int(parent["selected"]), removed=cuts),
     ]
     reasons = tuple((str(reason), int(count)) for reason, count in cutouts["reasons"].items())
     rows.append(Step(name="cutouts", left=int(cutouts["total"]), removed=reasons))

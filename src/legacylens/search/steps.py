@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from legacylens.config.search import SearchConfig
-from legacylens.files import read_parquet, sha256_of_file, sha256_of_text, to_json
-from legacylens.search.engine import Results, Step, folder_of
+from legacylens.files import read_parquet, sha256_of_file, sha256_of_text, to_json, write_json
+from legacylens.search.engine import Results, Step
+from legacylens.search.places import SearchPlaces
+from legacylens.search.report import GATES_NAME, report_of
 from legacylens.survey.release import Release
 
 CATALOG = ("survey", "catalog")
@@ -38,33 +39,8 @@ def fingerprint(release: Release) -> str:
     return sha256_of_text(to_json(parts))
 
 
-class SearchPlan:
-    """Knows the folder of every step of one search, and builds the steps.
-
-    Parameters
-    ----------
-    config
-        The search.
-    out
-        Its folder.
-    """
-
-    def __init__(self, config: SearchConfig, out: Path) -> None:
-        self.config = config
-        self.out = out
-        names = ["known-lenses", "parent", "cutouts", "samples", "train", "scan", "validate", "candidates", "report"]
-        self.names = (["mocks"] if config.mock is not None else []) + names
-        self._folders = {name: folder_of(out, place, name) for place, name in enumerate(self.names, start=1)}
-
-    def folder(self, name: str) -> Path:
-        """Return the folder of a step."""
-        return self._folders[name]
-
-    def release(self) -> Release:
-        """Return the release that is searched; a mock one must have been written."""
-        if self.config.release is not None:
-            return Release.open(self.config.release.path, cache=self.config.release.cache)
-        return Release.open(self.folder("mocks") / "release")
+class SearchPlan(SearchPlaces):
+    """Builds the steps of a search."""
 
     def steps(self) -> list[Step]:
         """Return the steps in order."""
@@ -74,6 +50,7 @@ class SearchPlan:
             "parent": self._parent,
             "cutouts": self._cutouts,
             "samples": self._samples,
+            "gates": self._gates,
             "train": self._train,
             "scan": self._scan,
             "validate": self._validate,
@@ -207,6 +184,25 @@ class SearchPlan:
             run=run,
         )
 
+    def _gates(self) -> Step:
+        def run(folder: Path) -> Results:
+            from legacylens.validation.leakage import gate_files
+
+            result = gate_files(
+                self.folder("samples"), self.folder("parent"), store=self.folder("cutouts") / "store", split="train"
+            )
+            write_json(folder / GATES_NAME, result)
+            verdicts = [gate["verdict"] for gate in result["gates"]]
+            return {"verdict": result["verdict"], "gates": len(verdicts), "failed": verdicts.count("fail")}
+
+        return Step(
+            name="gates",
+            configuration={},
+            after=("samples", "parent", "cutouts"),
+            parts=(*PIXELS, "samples", "validation"),
+            run=run,
+        )
+
     def _train(self) -> Step:
         def run(folder: Path) -> Results:
             from legacylens.training.loop import train
@@ -301,8 +297,6 @@ class SearchPlan:
 
     def _report(self) -> Step:
         def run(folder: Path) -> Results:
-            from legacylens.search.report import report_of
-
             return report_of(self, folder)
 
         return Step(

@@ -77,6 +77,7 @@ def in_words(outcome: Outcome) -> str:
         "parent": "{selected} of {rows} sources",
         "cutouts": "{total} in the store, {quarantined} left out",
         "samples": "{objects} objects",
+        "gates": "{verdict}: {failed} of {gates} leakage gates failed",
         "train": "{network}, best epoch {best_epoch} of {epochs}",
         "scan": "{n_scored} scored, {n_failed} failed",
         "validate": "",

@@ -27,6 +27,7 @@ from legacylens.cutouts.service_spool import SPOOL_NAME
 from legacylens.cutouts.store import CutoutStore
 from legacylens.errors import ProcessError
 from legacylens.files import to_json, write_parquet
+from legacylens.progress import console
 from legacylens.survey.grid import brick_wcs, pixel_position
 from legacylens.survey.sphere import nearest
 from legacylens.testing.viewer import Served, ViewerServer, viewer_server
@@ -176,11 +177,14 @@ def rehearse(
             seed=seed,
         )
         kills = stored_at_kill = 0
+        console.print(f"fetching {n:,} positions from {server.url}", highlight=False)
         if kill:
             kills = client.run_until(server, n // 2)
             stored_at_kill = _kept(folder / "store")
+            console.print(f"killed the client when {stored_at_kill:,} were safe; starting it again", highlight=False)
         client.run()
         seconds = time.monotonic() - started
+        console.print("looking at every pixel and every reason", highlight=False)
         return _judge(folder / "store", targets, server, kills, stored_at_kill, seconds)
 
 
