@@ -18,7 +18,7 @@ def contaminants(
         Path | None, typer.Option(help="Output folder of known-lenses: objects near a lens are marked.")
     ] = None,
     columns: Annotated[str, typer.Option(help="Column map: ra=RA:deg,dec=DEC:deg,class=morphology.")] = "",
-    radius: Annotated[float, typer.Option(help="Radius of merging and matching [arcsec].")] = 3.0,
+    radius: Annotated[float, typer.Option(help="Radius of merging and matching in arcsec.")] = 3.0,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for contaminants.parquet.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:

@@ -22,7 +22,7 @@ def known_lenses(
         str, typer.Option(help="How the lenses of your lists were found: spectroscopic, visual, network, other.")
     ] = "",
     lenscat: Annotated[bool, typer.Option(help="Read the catalog of the installed package lenscat.")] = True,
-    radius: Annotated[float, typer.Option(help="Merging radius [arcsec].")] = 3.0,
+    radius: Annotated[float, typer.Option(help="Merging radius in arcsec.")] = 3.0,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for systems.parquet and entries.parquet.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:

@@ -30,9 +30,9 @@ def mocks_draw(
     n: Annotated[int, typer.Option("--n", help="Number of mocks.", min=1)] = 8,
     seed: Annotated[int, typer.Option("--seed", help="Seed.", min=0)] = 1,
     psfsize: Annotated[
-        str, typer.Option("--psfsize", help="FWHM in g, r, z for stamps in files [arcsec].")
+        str, typer.Option("--psfsize", help="FWHM in g, r, z for stamps in files in arcsec.")
     ] = "1.25,1.10,1.00",
-    ebv: Annotated[float, typer.Option("--ebv", help="Reddening E(B-V) for stamps in files [mag].", min=0.0)] = 0.0,
+    ebv: Annotated[float, typer.Option("--ebv", help="Reddening E(B-V) for stamps in files in mag.", min=0.0)] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     r"""Draw hosts with and without an arc, in color and in each band, with magnification, magnitudes and S/N.
