@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from legacylens.cli.score import score
 from legacylens.errors import InputError
 from legacylens.models import packaged
-from legacylens.models.checkpoint import Checkpoint, save_checkpoint
+from legacylens.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from legacylens.models.preprocessing import Preprocessing
 from legacylens.scan.files import CHECKPOINT_VARIABLE, find_checkpoint, score_files
 
@@ -83,6 +83,12 @@ def test_network_comes_from_the_option_the_environment_or_the_package(full_size:
     assert find_checkpoint(full_size) == full_size
 
 
+@pytest.fixture(autouse=True)
+def _work_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Contact sheets go to the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 def test_verb_exits_with_two_only_if_strict(files: Path, full_size: Path, run: CliRunner, app: typer.Typer) -> None:
     arguments = [str(files), "--checkpoint", str(full_size)]
     lenient = run.invoke(app, arguments)
@@ -98,7 +104,26 @@ def test_verb_writes_json_and_a_sheet(files: Path, full_size: Path, run: CliRunn
     result = run.invoke(app, [str(files), "--checkpoint", str(full_size), "--json", "--sheet", str(sheet)])
     document = json.loads(result.stdout)
     assert [row["source_id"] for row in document["objects"]] == ["a", "b"]
+    assert document["sheet"] == str(sheet)
     assert sheet.stat().st_size > 1000
+
+
+def test_the_sheet_is_a_default_and_can_be_switched_off(files: Path, full_size: Path, run: CliRunner, app, tmp_path):
+    arguments = [str(files), "--checkpoint", str(full_size), "--json"]
+    assert json.loads(run.invoke(app, [*arguments, "--no-sheet"]).stdout)["sheet"] is None
+    assert not list(tmp_path.glob("*.png"))
+    named = json.loads(run.invoke(app, arguments).stdout)["sheet"]
+    assert named == f"{files.name}-scores.png"
+    assert (tmp_path / named).stat().st_size > 1000
+
+
+def test_packaged_network_is_small_and_says_on_which_sky_it_was_trained() -> None:
+    path = packaged.packaged_checkpoint()
+    assert path.stat().st_size < 500_000
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.network == "compact"
+    assert "mock sky" in checkpoint.description
+    assert "validation_recall" in checkpoint.metrics
 
 
 @pytest.mark.real
