@@ -3,7 +3,7 @@
 #   make quickstart SIZE=small   the same on a sky of 6,000 galaxies and 300 lenses
 #   make test                    all tests
 PYTHON ?= python3
-SIZE ?= tiny
+SIZE ?= small
 WORKERS ?= 2
 BIN := .venv/bin
 

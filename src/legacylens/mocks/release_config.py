@@ -42,7 +42,7 @@ class MockReleaseConfig(Settings):
     stars_per_arcmin2: float = Field(default=1.8, ge=0.0, le=50.0)
     """Mean number of stars, r < 22.5 [1/arcmin^2]."""
 
-    lenses: int = Field(default=80, ge=0, le=20000)
+    lenses: int = Field(default=160, ge=0, le=20000)
     """Number of strong lenses in the whole release."""
 
     population: MockSetConfig = Field(default=POPULATION)
