@@ -1,6 +1,6 @@
 # legacylens: install, quickstart, test. Only Python 3.11+, git and make are needed to start.
-#   make quickstart              the whole way on a mock sky, then look at quickstart/report.html
-#   make quickstart SIZE=small   the same on a sky of 6,000 galaxies and 300 lenses
+#   make quickstart              the whole way on a mock sky of 6,000 galaxies and 300 lenses; ends with its report
+#   make quickstart SIZE=tiny    the same on a sky of 1,200 galaxies and 160 lenses
 #   make test                    all tests
 PYTHON ?= python3
 SIZE ?= small

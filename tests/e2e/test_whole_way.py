@@ -62,7 +62,7 @@ def test_the_sizes_are_those_promised(whole_way):
     parents = pd.read_parquet(plan.folder("parent") / "parent.parquet", columns=["source_id"])
     known = pd.read_csv(plan.folder("mocks") / "known-lenses.csv")
     assert len(parents) >= 1000
-    assert len(known) >= 0.9 * 80
+    assert len(known) >= 0.9 * 160
 
 
 def test_recall_on_the_sealed_cells_is_well_above_chance(whole_way):
