@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -230,22 +230,8 @@ def _use_file(path: str, cuts: ParentCuts, part: Path | None, verify: bool) -> t
             verify_checksum(path)
         selection = _select_from(file, cuts)
     except FileProblem as problem:
-        return (
-            SweepReport(
-                path=path,
-                release=file.release_name if file else "",
-                rows=0,
-                selected=0,
-                missing=file.missing() if file else (),
-                translated=(),
-                notes=(),
-                counts=(),
-                problem=problem.what,
-                remedy=problem.remedy,
-                reason=problem.reason,
-            ),
-            Counter(),
-        )
+        missing = file.missing() if file else ()
+        return left_out_report(path, problem, release=file.release_name if file else "", missing=missing), Counter()
     types = Counter(selection.rows["type"].tolist())
     report = SweepReport(
         path=path,
@@ -258,9 +244,31 @@ def _use_file(path: str, cuts: ParentCuts, part: Path | None, verify: bool) -> t
         counts=tuple(selection.counts),
     )
     if part is not None:
-        write_parquet(part, selection.rows, units=dict(PARENT_UNITS))
-        write_json(part.with_suffix(".json"), {"report": asdict(report), "types": dict(types)})
+        write_part(part, selection.rows, report, types)
     return report, types
+
+
+def left_out_report(path: str, problem: FileProblem, *, release: str, missing: tuple[str, ...]) -> SweepReport:
+    """Return the report of something that cannot be used."""
+    return SweepReport(
+        path=path,
+        release=release,
+        rows=0,
+        selected=0,
+        missing=missing,
+        translated=(),
+        notes=(),
+        counts=(),
+        problem=problem.what,
+        remedy=problem.remedy,
+        reason=problem.reason,
+    )
+
+
+def write_part(part: Path, rows: pd.DataFrame, report: SweepReport, types: Counter[str]) -> None:
+    """Write the rows of one file or box, then the record that says that they are whole."""
+    write_parquet(part, rows, units=dict(PARENT_UNITS))
+    write_json(part.with_suffix(".json"), {"report": asdict(report), "types": dict(types)})
 
 
 def _identity(path: str, cuts: ParentCuts) -> str:
@@ -272,7 +280,8 @@ def _identity(path: str, cuts: ParentCuts) -> str:
     return sha256_of_text(f"{path} {status} {cuts.model_dump_json()}")[:20]
 
 
-def _finished_part(part: Path) -> tuple[SweepReport, Counter[str]] | None:
+def finished_part(part: Path) -> tuple[SweepReport, Counter[str]] | None:
+    """Return what an earlier run wrote about a part that it finished, or None."""
     record = part.with_suffix(".json")  # written after the table, so its presence says that the table is whole
     if not record.exists():
         return None
@@ -326,7 +335,7 @@ def build_parent(
     ]
     results: dict[int, tuple[SweepReport, Counter[str]]] = {}
     for place, part in enumerate(parts):
-        if part is not None and (finished := _finished_part(part)) is not None:
+        if part is not None and (finished := finished_part(part)) is not None:
             results[place] = finished
     todo = [place for place in range(len(paths)) if place not in results]
     with progress_bar("sweeps", len(paths)) as bar:
@@ -343,14 +352,50 @@ def build_parent(
             for place in todo:
                 results[place] = _use_file(paths[place], cuts, parts[place], verify)
                 bar.advance()
-    reports = tuple(results[place][0] for place in range(len(paths)))
+    return conclude_parent(folder, paths, parts, [results[place] for place in range(len(paths))], cuts)
+
+
+def conclude_parent(
+    folder: Path | None,
+    names: Sequence[str],
+    parts: Sequence[Path | None],
+    results: Sequence[tuple[SweepReport, Counter[str]]],
+    cuts: ParentCuts,
+    *,
+    inputs: Mapping[str, str | Path] | None = None,
+) -> ParentReport:
+    """Join the parts into the parent table, and write the record of the run.
+
+    Parameters
+    ----------
+    folder
+        Where the table goes; None: only count.
+    names
+        Files, or whatever the rows came from, in order.
+    parts
+        What each left in the folder.
+    results
+        What each gave, and its Tractor types.
+    cuts
+        The cuts.
+    inputs
+        What to record as inputs; default: the names, as files.
+
+    Raises
+    ------
+    FileProblem
+        If nothing could be used.
+    ProcessError
+        If a source comes twice.
+    """
+    reports = tuple(report for report, _ in results)
     types: Counter[str] = Counter()
-    for _, part_types in results.values():
+    for _, part_types in results:
         types.update(part_types)
     used = [report for report in reports if not report.problem]
     if not used:
         if len(reports) == 1:
-            raise FileProblem(paths[0], reports[0].problem, reports[0].remedy, reason=reports[0].reason)
+            raise FileProblem(names[0], reports[0].problem, reports[0].remedy, reason=reports[0].reason)
         raise FileProblem(
             f"{len(reports)} files",
             "none of them can be used",
@@ -371,13 +416,14 @@ def build_parent(
             folder,
             step="parent",
             configuration=cuts.model_dump(mode="json"),
-            inputs={f"sweep {place}": path for place, path in enumerate(paths)},
+            inputs=inputs if inputs is not None else {f"sweep {place}": path for place, path in enumerate(names)},
             results={"rows": report.rows, "selected": report.selected, "files_left_out": len(report.left_out)},
         )
-        for part in kept:
+        # While something is missing the parts stay, so that the next run asks for that alone.
+        for part in kept if not report.left_out else ():
             part.unlink()
             part.with_suffix(".json").unlink()
-        if not any((folder / "parts").iterdir()):
+        if (folder / "parts").is_dir() and not any((folder / "parts").iterdir()):
             (folder / "parts").rmdir()
     return report
 
