@@ -43,6 +43,8 @@ def score(
     Example:
       legacylens score cutout.fits more-cutouts/
     """
+    import pandas as pd
+
     from legacylens.cli.output import show, table
     from legacylens.progress import console
     from legacylens.scan.files import score_files
@@ -55,6 +57,8 @@ def score(
     def render() -> list[object]:
         rows = scores.table[["source_id", "score", "logit", "ra", "dec"]]
         clean = rows.astype(object).where(rows.notna(), None)
+        for axis in ("ra", "dec"):  # four digits, as for other numbers, would be minutes of arc
+            clean[axis] = [None if pd.isna(value) else f"{value:.5f}" for value in rows[axis]]
         notes: dict[str, int] = {}  # each note once, below the table, so that an object keeps to one line
         marks = [
             ", ".join(str(notes.setdefault(note, len(notes) + 1)) for note in cutout.notes) or None
