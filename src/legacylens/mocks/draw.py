@@ -25,6 +25,7 @@ from legacylens.mocks.injection_truth import truth_row
 from legacylens.mocks.population import BEHIND, LENS_UNITS, draw_lenses, generator, lens_seed
 from legacylens.mocks.population_sets import MockSetConfig
 from legacylens.mocks.selection import chance
+from legacylens.mocks.threads import one_thread
 from legacylens.photometry import magnitude
 
 TRIES = 120
@@ -104,11 +105,12 @@ def draw_mocks(
         row = table.iloc[number]
         reason = why_unusable(host, config.hosts.clear_radius)
         made: DrawnMock | str = reason
-        if not reason and sources:
-            unused = [source for source in sources if not any(mock.source == _name(source) for mock in mocks)]
-            made = _with_real_source(config, host, row, lens_seed(seed, number), unused)
-        elif not reason:
-            made = _with_drawn_source(config, host, row, lens_seed(seed, number))
+        with one_thread():
+            if not reason and sources:
+                unused = [source for source in sources if not any(mock.source == _name(source) for mock in mocks)]
+                made = _with_real_source(config, host, row, lens_seed(seed, number), unused)
+            elif not reason:
+                made = _with_drawn_source(config, host, row, lens_seed(seed, number))
         if isinstance(made, str):
             skipped[made] = skipped.get(made, 0) + 1
         else:

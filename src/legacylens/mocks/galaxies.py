@@ -87,6 +87,10 @@ def _disk_redshift(r_mag: float, rng: np.random.Generator) -> float:
     return float(np.clip(0.14 + 0.055 * (r_mag - 18.0), 0.02, 0.5) * rng.lognormal(0.0, 0.35))
 
 
+FROSTED = 0.25
+"""Share of luminous red galaxies with a sprinkling of young stars."""
+
+
 def red_galaxy(
     rng: np.random.Generator,
     redshift: float | None = None,
@@ -109,7 +113,10 @@ def red_galaxy(
     """
     z = float(np.clip(rng.normal(mean_redshift, 0.17), 0.10, 0.84)) if redshift is None else redshift
     r_mag = bright_red_magnitude(z) - brighter + 0.55 * rng.standard_normal()
-    colors = color_of(z, 1.0, rng)
+    # Some red galaxies have formed a few stars lately; without them, the blue light of arcs alone would tell a lens.
+    frosted = rng.uniform() < FROSTED
+    young = rng.uniform(0.05, 0.32) if frosted else min(abs(0.05 * rng.standard_normal()), 0.2)
+    colors = color_of(z, 1.0 - float(young), rng, 0.055)
     radius, q, pa = _old_radius(r_mag, rng), float(np.clip(rng.normal(0.76, 0.13), 0.35, 0.98)), _angle(rng)
     n = float(np.clip(rng.normal(4.2, 0.9), 2.2, 6.5))
     shape = Sersic(

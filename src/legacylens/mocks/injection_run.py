@@ -27,6 +27,7 @@ from legacylens.mocks.population import draw_lenses, lens_seed
 from legacylens.mocks.population_sample import deal_theta_E
 from legacylens.mocks.population_sets import MockSetConfig
 from legacylens.mocks.population_summary import summarize
+from legacylens.mocks.threads import one_thread
 from legacylens.progress import ProgressBar, progress_bar
 from legacylens.provenance import write_provenance
 from legacylens.survey.bands import BANDS
@@ -153,13 +154,14 @@ def remake(
         If this configuration makes no lens of this host and seed.
     """
     hosts = _with_noise(pd.DataFrame([row]), [host])
-    draws = draw_lenses(config, hosts, np.array([seed]))
-    if not draws.found[0]:
-        raise InputError(
-            f"host {host.source_id} and seed {seed} give no lens ({draws.reason[0]}): "
-            "the configuration or the host is not that of the mock"
-        )
-    return make_mock(config, host, hosts.iloc[0], draws.table.iloc[0], seed, psf_of=psf_of)
+    with one_thread():
+        draws = draw_lenses(config, hosts, np.array([seed]))
+        if not draws.found[0]:
+            raise InputError(
+                f"host {host.source_id} and seed {seed} give no lens ({draws.reason[0]}): "
+                "the configuration or the host is not that of the mock"
+            )
+        return make_mock(config, host, hosts.iloc[0], draws.table.iloc[0], seed, psf_of=psf_of)
 
 
 def _with_noise(hosts: pd.DataFrame, cutouts: list[Cutout]) -> pd.DataFrame:
@@ -250,6 +252,7 @@ def inject_store(
     rows: list[dict[str, Any]] = []
     number = 0
     with (
+        one_thread(),
         StoreWriter(
             out,
             bands=BANDS,

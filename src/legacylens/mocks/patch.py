@@ -145,5 +145,7 @@ def _place(
 
 
 def _observed(conditions: Conditions, band: str, east: float, north: float) -> bool:
-    nexp, _ = coverage(conditions.bands[band], np.array([east]), np.array([north]), conditions.edge)
-    return bool(nexp[0] >= 3)
+    """Return whether a place and its surroundings have three exposures: measured positions are not the true ones."""
+    around = np.array([[0.0, 0.0], [1.5, 0.0], [-1.5, 0.0], [0.0, 1.5], [0.0, -1.5]])
+    nexp, _ = coverage(conditions.bands[band], east + around[:, 0], north + around[:, 1], conditions.edge)
+    return bool(nexp.min() >= 3)

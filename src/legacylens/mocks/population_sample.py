@@ -11,6 +11,7 @@ from legacylens.mocks.hosts import choose_candidates
 from legacylens.mocks.population import draw_lenses, generator, lens_seed
 from legacylens.mocks.population_sets import MockSetConfig
 from legacylens.mocks.population_summary import mock_hosts
+from legacylens.mocks.threads import one_thread
 
 HOSTS_PER_LENS = 4
 """Galaxies from which the host of each lens is chosen."""
@@ -56,6 +57,9 @@ def sample_population(config: MockSetConfig, *, n: int, seed: int, varied: bool 
         seeds = [lens_seed(seed, number) for number in range(start, min(start + GROUP, n))]
         dealt = [(dealer.deal(deal_theta_E(config, one)), one) for one in seeds]
         hosts = candidates.iloc[[host for host, _ in dealt if host is not None]].reset_index(drop=True)
-        draws = draw_lenses(config, hosts, np.array([one for host, one in dealt if host is not None], dtype=np.int64))
+        with one_thread():
+            draws = draw_lenses(
+                config, hosts, np.array([one for host, one in dealt if host is not None], dtype=np.int64)
+            )
         parts.append(pd.concat([draws.table, hosts.add_prefix("host_")], axis=1)[draws.found])
     return pd.concat(parts, ignore_index=True)

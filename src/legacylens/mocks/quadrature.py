@@ -49,15 +49,29 @@ def _fifth_power(u: torch.Tensor) -> torch.Tensor:
     return square * square * u
 
 
-def _differences(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return half of the change per pixel along y and along x."""
-    dy, dx = torch.gradient(values, dim=(-2, -1))
-    return dy / 2, dx / 2
+def _footprint(beta_x: torch.Tensor, beta_y: torch.Tensor) -> Footprint:
+    """Return the half sides of the footprint of each cell of a block, from the differences to its neighbors.
+
+    Of the two neighbors along an axis the one that is farther in the source plane counts: across the singular center of
+    a lens the source plane is torn, and a central difference would not see it.
+    """
+    by, ay = _wider_step(beta_y, beta_x, dim=-2)
+    ax, bx = _wider_step(beta_x, beta_y, dim=-1)
+    return SAFETY / 2 * ax, SAFETY / 2 * bx, SAFETY / 2 * ay, SAFETY / 2 * by
 
 
-def _each_side(footprint: Footprint, index: tuple[torch.Tensor, ...], division: int) -> Footprint:
-    ax, ay, bx, by = footprint
-    return ax[index] / division, ay[index] / division, bx[index] / division, by[index] / division
+def _wider_step(first: torch.Tensor, second: torch.Tensor, *, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the step to the neighbor, before or after along an axis, that is the longer one."""
+    steps = []
+    for values in (first, second):
+        step = values.diff(dim=dim)
+        n = step.shape[dim]
+        steps.append(
+            (torch.cat([step.narrow(dim, 0, 1), step], dim), torch.cat([step, step.narrow(dim, n - 1, 1)], dim))
+        )
+    (first_before, first_after), (second_before, second_after) = steps
+    after = torch.hypot(first_after, second_after) > torch.hypot(first_before, second_before)
+    return torch.where(after, first_after, first_before), torch.where(after, second_after, second_before)
 
 
 def lensed_light(
@@ -101,10 +115,8 @@ def lensed_light(
     y = ((row - origin[0]) * pixscale)[:, None].expand(n_lens, *shape)
     x = ((column - origin[1]) * pixscale)[None, :].expand(n_lens, *shape)
     beta_x, beta_y = source_position(lens, x, y)
-    (bx, ax), (by, ay) = _differences(beta_x), _differences(beta_y)
     area = pixscale**2
-    footprint = (SAFETY * ax, SAFETY * ay, SAFETY * bx, SAFETY * by)
-    bound, rough = source.roughness(beta_x, beta_y, footprint)
+    bound, rough = source.roughness(beta_x, beta_y, _footprint(beta_x, beta_y))
     sampled = bound * area * rough.clamp(max=1.0) ** 2 < tolerance
     smooth = torch.where(sampled, source.brightness(beta_x, beta_y) * area, 0.0)
     core = row.new_zeros(n_lens, shape[0] + 2 * PAD, shape[1] + 2 * PAD)
@@ -112,7 +124,6 @@ def lensed_light(
     batch, i, j = torch.nonzero(~sampled, as_tuple=True)
     cell_y, cell_x, size = row[i], column[j], 1.0
     rough, bound = rough[batch, i, j], bound[batch, i, j]
-    sides = _each_side(footprint, (batch, i, j), 1)
     for level in range(DEPTH + 1):
         # Six nodes' worth of Gauss-Legendre error, (rough)^6 / 2000, against what the cell may err.
         good = bound * area * size**2 * rough.clamp(max=2.0) ** 6 / 200 < tolerance
@@ -132,11 +143,15 @@ def lensed_light(
         batch = batch[children]
         cell_y = cell_y[children] + step.repeat_interleave(DIVISION).repeat(len(rest))
         cell_x = cell_x[children] + step.repeat(DIVISION * len(rest))
-        sides = _each_side(sides, (children,), DIVISION)
         beta_x, beta_y = source_position(
             select(lens, batch), (cell_x - origin[1]) * pixscale, (cell_y - origin[0]) * pixscale
         )
-        bound, rough = select(source, batch).roughness(beta_x, beta_y, sides)
+        # Anew on every level: beside the singular center of a lens a footprint does not shrink with its cell.
+        block = (len(rest), DIVISION, DIVISION)
+        sides = _footprint(beta_x.reshape(block), beta_y.reshape(block))
+        bound, rough = select(source, batch).roughness(
+            beta_x, beta_y, (sides[0].reshape(-1), sides[1].reshape(-1), sides[2].reshape(-1), sides[3].reshape(-1))
+        )
     return smooth, core[:, PAD:-PAD, PAD:-PAD]
 
 
