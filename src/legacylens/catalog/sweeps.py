@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
+import aiohttp
 import fsspec
 import numpy as np
 import pandas as pd
@@ -179,7 +180,7 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
         raise FileProblem(
             path, f"the compressed file ends too early ({error})", "Download it again.", reason="truncated"
         ) from error
-    except (OSError, zlib.error) as error:
+    except (OSError, zlib.error, aiohttp.ClientError) as error:
         raise FileProblem(
             path, f"cannot be read ({error})", "Check the file, the address and the network.", reason="unreachable"
         ) from error

@@ -119,7 +119,7 @@ class BrickFiles:
         self.unverified = 0
         self._verified = verified
         self._checksums: dict[str, str] | None = None
-        self._fetched: list[Path] = []
+        self._fetched: list[str] = []
 
     def open(self, kind: str, band: str | None = None) -> CoaddFile:
         """Open a file of the brick.
@@ -136,8 +136,16 @@ class BrickFiles:
             if expected is None:
                 self.unverified += 1
             else:
-                self._verified.verify(path, local, expected)
-        return CoaddFile(path, local)
+                try:
+                    self._verified.verify(path, local, expected)
+                except FileProblem:
+                    self.release.forget(path)  # the next run fetches it again
+                    raise
+        try:
+            return CoaddFile(path, local)
+        except FileProblem:
+            self.release.forget(path)
+            raise
 
     def _fetch(self, path: str, band: str | None) -> Path:
         try:
@@ -161,20 +169,28 @@ class BrickFiles:
                     reason="missing-band",
                 ) from problem
             raise
-        self._fetched.append(local)
+        self._fetched.append(path)
         return local
 
     def _list(self) -> dict[str, str]:
         if self._checksums is None:
             path = self.release.checksum_path(self.brickname)
-            self._checksums = read_checksums(self.release.local(path)) if self.release.has(path) else {}
+            self._fetched.append(path)
+            try:
+                self._checksums = read_checksums(self.release.local(path))
+            except FileProblem as problem:
+                self.release.forget(path)
+                # Only a list that is surely absent may be done without.
+                if problem.reason != "missing":
+                    raise
+                self._checksums = {}
         return self._checksums
 
     def forget(self) -> None:
         """Remove local copies of remote files, which would fill the disk in a run over many bricks."""
-        if self.release.is_remote and self.release.cache is None:
-            for local in self._fetched:
-                local.unlink(missing_ok=True)
+        if self.release.cache is None:
+            for path in self._fetched:
+                self.release.forget(path)
 
 
 def brick_grid(release: Release, brickname: str, bands: tuple[str, ...]) -> PixelGrid:
@@ -330,9 +346,13 @@ def _seeing(
     files: BrickFiles, band: str, column: NDArray[np.int64], row: NDArray[np.int64], grid: PixelGrid
 ) -> NDArray[np.float32]:
     """Return the FWHM of the PSF [arcsec] at each position, NaN where the brick has no such map."""
-    if not files.release.has(files.release.coadd_path(files.brickname, "psfsize", band)):
+    try:
+        file = files.open("psfsize", band)
+    except FileProblem as problem:
+        if problem.reason not in ("missing", "missing-band"):
+            raise
         return np.full(len(column), np.nan, np.float32)
-    with files.open("psfsize", band) as file:
+    with file:
         _require_pixels_of(file, grid)
         values = file.windows(column, row, 1, np.float32)[:, 0, 0]
     return np.where(values > 0, values, np.nan).astype(np.float32)

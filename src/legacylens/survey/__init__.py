@@ -1,1 +1,1 @@
-"""Where we look: `bands`, `maskbits`, `sphere`, `cells` (HEALPix), `grid` (pixels), `release` (paths), `bricks`."""
+"""Where we look: `bands`, `maskbits`, `sphere`, `cells` (HEALPix), `grid` (pixels), `release`, `remote`, `bricks`."""

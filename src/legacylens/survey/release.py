@@ -11,10 +11,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import fsspec
 from fsspec.core import url_to_fs
 
 from legacylens.errors import FileProblem, InputError
+from legacylens.survey.remote import cached_path, fetch, is_there
 
 BRICKNAME = re.compile(r"^\d{4}[pm]\d{3}$")
 """Form of a brick name: RA and Dec of its center in tenths of a degree, e.g. ``1126p222``."""
@@ -51,7 +51,9 @@ class Release:
         if not release.has(release.bricks_path()):
             raise FileProblem(
                 release.bricks_path(),
-                "not found, so this is no release",
+                "not found, or its server does not answer, so this is no release"
+                if release.is_remote
+                else "not found, so this is no release",
                 "Give the folder or URL that holds survey-bricks.fits.gz and south/ "
                 "(`legacylens mocks release OUT` writes a small one).",
                 reason="missing",
@@ -84,11 +86,11 @@ class Release:
             If there are none.
         """
         filesystem, folder = url_to_fs(self.sweep_folder())
-        names = filesystem.glob(f"{folder}/sweep-*.fits") if filesystem.exists(folder) else []
+        names = filesystem.glob(f"{folder}/sweep-*.fits") if self.has(self.sweep_folder()) else []
         if not names:
             raise FileProblem(
                 self.sweep_folder(),
-                "no sweep-*.fits here",
+                "no sweep-*.fits here" + (", or its server does not answer" if self.is_remote else ""),
                 "Check the release and its sweep version.",
                 reason="missing",
             )
@@ -130,9 +132,8 @@ class Release:
         return f"{self.sweep_folder()}/legacysurvey_{self.prefix}_{self.region}_sweep_{self.sweep_version}.sha256sum"
 
     def has(self, path: str) -> bool:
-        """Whether a file of the release exists."""
-        filesystem, name = url_to_fs(path)
-        return bool(filesystem.exists(name))
+        """Whether a file or folder of the release exists; one whose server does not answer counts as absent."""
+        return is_there(path) if self.is_remote else Path(_without_scheme(path)).exists()
 
     def local(self, path: str) -> Path:
         """Return a local file with the content of ``path``; remote files are downloaded once into the cache.
@@ -140,22 +141,20 @@ class Release:
         Raises
         ------
         FileProblem
-            If the file is not there, or the service that holds it cannot be reached.
+            If the file is not there (``missing``), or the service that holds it cannot be reached (``unreachable``).
         """
-        try:
-            filesystem, name = url_to_fs(path)
-            if not filesystem.exists(name):
-                raise FileProblem(
-                    path, "not found", "Check the release, the brick name and the band.", reason="missing"
-                )
-            if not self.is_remote:
-                return Path(name)
-            options = {"cache_storage": self.cache or "TMP", "same_names": False}
-            return Path(fsspec.open_local(f"filecache::{path}", filecache=options))
-        except OSError as error:
-            raise FileProblem(
-                path,
-                f"cannot be fetched ({error})",
-                "Check the address and the network, then run again.",
-                reason="unreachable",
-            ) from error
+        if self.is_remote:
+            return fetch(path, self.cache)
+        file = Path(_without_scheme(path))
+        if not file.is_file():
+            raise FileProblem(path, "not found", "Check the release, the brick name and the band.", reason="missing")
+        return file
+
+    def forget(self, path: str) -> None:
+        """Remove the local copy of a remote file, if there is one."""
+        if self.is_remote:
+            cached_path(path, self.cache).unlink(missing_ok=True)
+
+
+def _without_scheme(path: str) -> str:
+    return str(url_to_fs(path)[1])
