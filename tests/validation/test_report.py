@@ -40,6 +40,9 @@ def make_sample_frame(n_lens=60, n_other=3000, seed=1):
             "cell": rng.integers(0, 30, n),
             "group": "",
             "stratum": "SER 3-5",
+            "pool": np.where(label == 1, "", "representative"),
+            "contaminant": "",
+            "held_out": False,
         }
     )
     return frame[list(SAMPLE_COLUMNS)]

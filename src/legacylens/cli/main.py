@@ -105,8 +105,8 @@ mocks.command("population")(mocks_population.mocks_population)
 
 sample_verbs = typer.Typer(no_args_is_help=True, help="Label the parent sample and split it by sky cell.")
 sample_verbs.command("build")(samples.samples)
-sample_verbs.command("gates")(samples.gates)
-sample_verbs.command("controls")(samples.controls)
+sample_verbs.command("suspicious")(samples.suspicious)
+sample_verbs.command("leave-one-out")(samples.leave_one_out)
 sample_verbs.command("gates")(samples.gates)
 sample_verbs.command("controls")(samples.controls)
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from legacylens.samples.config import SampleConfig
 
 
 def samples(
@@ -21,32 +26,44 @@ def samples(
     negatives: Annotated[
         float | None, typer.Option(help="Non-lenses for each lens in training; all if there are fewer.")
     ] = None,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(help="List or discovery channel whose lenses are kept out of train and validation; repeatable."),
+    ] = None,
+    contaminants: Annotated[
+        Path | None, typer.Option(help="contaminants.parquet, or its folder: the pool of hard non-lenses.")
+    ] = None,
+    verdicts: Annotated[
+        list[Path] | None,
+        typer.Option(help="Table of `samples suspicious` with its verdicts filled in; repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     r"""Label parent objects and split them by sky cell, with a guard ring between the splits.
 
     Every known system, whatever its grade, keeps non-lenses away; only secure and likely ones are lenses. The split of
     an object follows from its position and the seed alone. The summary carries a hash by which a network remembers
-    what it was trained on.
+    what it was trained on. Non-lenses are drawn from two pools: representative ones, and hard ones that people have
+    seen to be no lens.
 
     \b
     Example:
       legacylens samples build parent/ known-lenses/ --out sample/
+      legacylens samples build parent/ known-lenses/ --contaminants contaminants/ --out sample/
+      legacylens samples build parent/ known-lenses/ --verdicts queue/suspicious.csv --out second/
     """
     from legacylens.cli.output import show, table
-    from legacylens.config.load import read_toml, record_from
     from legacylens.samples.build import make_sample
-    from legacylens.samples.config import SampleConfig
 
     options = {
         "nside": nside,
         "split_seed": split_seed,
         "worst_tier": worst_tier,
         "negatives_per_positive": negatives,
+        "leave_out": tuple(leave_out) if leave_out else None,
     }
-    values = {**(read_toml(config) if config else {}), **{k: v for k, v in options.items() if v is not None}}
-    settings = record_from(SampleConfig, values, config or "options of legacylens samples build")
-    summary = make_sample(parent, known, out, settings)
+    settings = _settings(config, options, "build")
+    summary = make_sample(parent, known, out, settings, contaminants_path=contaminants, verdict_paths=verdicts or ())
 
     def render() -> list[object]:
         return [
@@ -56,9 +73,139 @@ def samples(
                 [(name, row["lenses"], row["non_lenses"], row["unused"]) for name, row in summary["counts"].items()],
             ),
             table("Why", ["reason", "objects"], list(summary["reasons"].items())),
+            table(
+                "Pools of non-lenses",
+                ["split", "representative (N1)", "hard (N2)", "classes of contaminants"],
+                [
+                    (
+                        split,
+                        pools.get("representative", 0),
+                        pools.get("hard", 0),
+                        ", ".join(f"{name} {count}" for name, count in summary["contaminants"][split].items()) or None,
+                    )
+                    for split, pools in summary["pools"].items()
+                ],
+            ),
         ]
 
     show(summary, as_json, render)
+
+
+def _settings(config: Path | None, options: dict[str, Any], verb: str) -> SampleConfig:
+    """Return the configuration of a file and the options of the command line, which win."""
+    from legacylens.config.load import read_toml, record_from
+    from legacylens.samples.config import SampleConfig
+
+    values = {**(read_toml(config) if config else {}), **{k: v for k, v in options.items() if v is not None}}
+    return record_from(SampleConfig, values, config or f"options of legacylens samples {verb}")
+
+
+def suspicious(
+    sample: Annotated[Path, typer.Argument(help="sample.parquet, or its folder.")],
+    scores: Annotated[Path, typer.Argument(help="scores.parquet of a first model, or its folder.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for suspicious.csv and the sheets.")],
+    store: Annotated[Path | None, typer.Option(help="Cutout store: sheets of pictures are made.")] = None,
+    verdicts: Annotated[
+        list[Path] | None, typer.Option(help="Tables with earlier verdicts: those are not shown again; repeatable.")
+    ] = None,
+    above: Annotated[float | None, typer.Option(help="Lowest score that is shown.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most objects.")] = 200,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    r"""Queue the non-lenses that a first model takes for lenses, for somebody to look at.
+
+    The numbers on the sheets are the rows of suspicious.csv. Fill in its column verdict (lens, maybe, no; empty is
+    not looked at) and give the table to `samples build --verdicts`: lens and maybe leave the non-lenses, no becomes a
+    hard one. The sealed cells are not shown.
+
+    \b
+    Example:
+      legacylens samples suspicious sample/ scores/ --store cutouts/ --limit 100 --out queue/
+    """
+    from legacylens.cli.output import show, table
+    from legacylens.samples.suspicious import make_queue
+
+    queue, summary = make_queue(sample, scores, out, verdict_paths=verdicts or (), above=above, limit=limit)
+    summary["sheets"], summary["without_cutout"] = _sheets(queue, store, out) if store is not None else ([], 0)
+
+    def render() -> list[object]:
+        score = "score" if "score" in queue else "logit"
+        rows = [
+            (int(row["number"]), str(row["source_id"]), float(row[score]), row["split"], row["type"], row["viewer"])
+            for _, row in queue.head(10).iterrows()
+        ]
+        return [
+            table("Most suspicious", ["number", "source_id", score, "split", "type", "viewer"], rows),
+            table("Counts", ["", "objects"], [(k, v) for k, v in summary.items() if isinstance(v, int)]),
+            f"Fill in the column verdict of {summary['queue']}, then: legacylens samples build ... --verdicts "
+            f"{summary['queue']}",
+            *summary["sheets"],
+        ]
+
+    show(summary, as_json, render)
+
+
+def _sheets(queue: pd.DataFrame, store: Path, out: Path) -> tuple[list[str], int]:
+    """Write pages of pictures with the numbers of the queue; return their paths and how many have no cutout."""
+    from legacylens.cutouts.store import CutoutStore
+    from legacylens.plots.sheets import contact_sheet
+
+    per_page, pages = 60, []
+    with CutoutStore.open(store) as opened:
+        shown = queue[[name in opened for name in queue["source_id"]]]
+        for start in range(0, len(shown), per_page):
+            part = shown.iloc[start : start + per_page]
+            cutouts = [opened.cutout(int(row)) for row in opened.index_of(part["source_id"])]
+            captions = [f"{number}\n{name}" for number, name in zip(part["number"], part["source_id"], strict=True)]
+            path = out / f"sheet-{start // per_page + 1:02d}.png"
+            pages.append(str(contact_sheet(cutouts, captions, path, columns=10)))
+    return pages, len(queue) - len(shown)
+
+
+def leave_one_out(
+    parent: Annotated[Path, typer.Argument(help="parent.parquet, or its folder.")],
+    known: Annotated[Path, typer.Argument(help="systems.parquet of the known lenses, or its folder.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder; each sample has a folder of its own in it.")],
+    by: Annotated[str, typer.Option(help="list or channel.")] = "list",
+    config: Annotated[
+        Path | None, typer.Option("--config", help="TOML file with the keys of the record SampleConfig.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    r"""Make a sample for each list, or each discovery channel, of whose lenses training sees nothing.
+
+    The lenses that are left out are marked held_out; those in the sealed cells tell what a finder finds that never saw
+    their like. Train, scan and validate with each of the samples.
+
+    \b
+    Example:
+      legacylens samples leave-one-out parent/ known-lenses/ --by channel --out without/
+    """
+    from legacylens.cli.output import show, table
+    from legacylens.errors import InputError
+    from legacylens.samples.leave_one_out import leave_one_out as make
+
+    if by not in ("list", "channel"):
+        raise InputError(f"--by {by}: choose list or channel")
+    result = make(parent, known, out, _settings(config, {}, "leave-one-out"), by="list" if by == "list" else "channel")
+
+    def render() -> list[object]:
+        names = [
+            "left_out",
+            "train",
+            "validation",
+            "held_out_train",
+            "held_out_validation",
+            "held_out_sealed",
+            "folder",
+        ]
+        rows = [[row[name] for name in names] for row in result["samples"]]
+        parts: list[object] = [table(f"Lenses, without one {by}", [name.replace("_", " ") for name in names], rows)]
+        if result["skipped"]:
+            parts.append(table("Not made", [by, "why"], list(result["skipped"].items())))
+        return parts
+
+    show(result, as_json, render)
 
 
 def gates(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,28 @@ from legacylens.errors import FileProblem, InputError
 from legacylens.files import read_parquet, write_json, write_parquet
 from legacylens.provenance import write_provenance
 from legacylens.samples.config import GUARD, SPLITS, SampleConfig
-from legacylens.samples.draw import draw_matched, strata
+from legacylens.samples.draw import strata
 from legacylens.samples.labels import (
     LENS,
     NON_LENS,
     REASON_DUPLICATE,
     REASON_LEFT_OUT,
     REASON_NOT_DRAWN,
+    REASON_SEEN,
     UNUSED,
+    check_left_out,
     label_objects,
     left_out,
     near_duplicates,
+)
+from legacylens.samples.pools import (
+    HARD,
+    INSPECTED,
+    REPRESENTATIVE,
+    apply_verdicts,
+    draw_split,
+    mark_contaminants,
+    read_verdicts,
 )
 from legacylens.samples.split import split_objects
 
@@ -51,6 +63,9 @@ COLUMNS = (
     "cell",
     "group",
     "stratum",
+    "pool",
+    "contaminant",
+    "held_out",
 )
 """Columns of a sample, in order."""
 
@@ -89,7 +104,14 @@ def count_sample(frame: pd.DataFrame) -> dict[str, dict[str, int]]:
     }
 
 
-def build_sample(parent: pd.DataFrame, systems: pd.DataFrame, config: SampleConfig) -> Sample:
+def build_sample(
+    parent: pd.DataFrame,
+    systems: pd.DataFrame,
+    config: SampleConfig,
+    *,
+    contaminants: pd.DataFrame | None = None,
+    verdicts: pd.DataFrame | None = None,
+) -> Sample:
     """Label, split and draw a sample from a parent table and the known systems.
 
     Parameters
@@ -101,11 +123,16 @@ def build_sample(parent: pd.DataFrame, systems: pd.DataFrame, config: SampleConf
         Known systems: ``system_id``, ``ra``, ``dec`` [deg], ``tier``, ``grade``, as `legacylens.catalog` merges them.
     config
         What a sample is made of.
+    contaminants
+        Objects that are known to be no lens, as `legacylens.catalog.contaminants` writes them.
+    verdicts
+        What people said about suspicious non-lenses, as `legacylens.samples.pools.read_verdicts` returns it.
 
     Raises
     ------
     InputError
-        If a column is missing, a ``source_id`` or a position is unusable, or a split has no lens or no non-lens.
+        If a column is missing, a ``source_id`` or a position is unusable, a list that is to be left out does not
+        exist, or a split has no lens or no non-lens.
     """
     _check_table(parent, _NEEDED, "the parent table", "source_id")
     _check_table(systems, ("system_id", "ra", "dec", "tier", "grade"), "the table of known systems", "system_id")
@@ -114,32 +141,39 @@ def build_sample(parent: pd.DataFrame, systems: pd.DataFrame, config: SampleConf
     objects["source_id"] = objects["source_id"].astype(str)
 
     labels = label_objects(objects, systems, config)
+    classes = np.full(len(objects), "", dtype=object)
+    if contaminants is not None:
+        labels, classes = mark_contaminants(objects, labels, contaminants, systems, config)
+    unplaced = 0
+    if verdicts is not None:
+        labels, rejected = apply_verdicts(objects, labels, verdicts, config)
+        classes = np.where(rejected & (classes == ""), INSPECTED, classes)
+        unplaced = int((~verdicts["source_id"].isin(objects["source_id"])).sum())
     repeats = near_duplicates(objects, labels["label"].to_numpy(), config.duplicate_radius_arcsec)
     repeats &= labels["label"].to_numpy() != UNUSED
     labels.loc[repeats, "label"] = UNUSED
     labels.loc[repeats, "reason"] = REASON_DUPLICATE
 
     frame = pd.concat([objects, labels, split_objects(objects, config)], axis=1)
+    frame["contaminant"] = pd.Series(classes, dtype=str)
     frame["stratum"] = strata(frame["type"], frame["nobs_z"], config.nobs_edges)
-    unseen = left_out(frame, config.leave_out) & (frame["split"] != "sealed").to_numpy()
+    check_left_out(systems, config.leave_out)
+    frame["held_out"] = left_out(frame, config.leave_out)
+    unseen = frame["held_out"].to_numpy() & (frame["split"] != "sealed").to_numpy()
     frame.loc[unseen, "label"] = UNUSED
     frame.loc[unseen, "reason"] = REASON_LEFT_OUT
+    is_used = frame["split"].isin(SPLITS) & (frame["label"] == NON_LENS)
+    frame["pool"] = pd.Series(np.where(is_used, REPRESENTATIVE, ""), dtype=str)
     drawn: dict[str, list[dict[str, Any]]] = {}
-    if config.negatives_per_positive is not None:
-        for split in config.matched_splits:
-            rows = np.flatnonzero((frame["split"] == split) & (frame["label"] != UNUSED))
-            part = frame.iloc[rows]
-            kept, table = draw_matched(
-                part["source_id"],
-                part["stratum"],
-                part["label"],
-                ratio=config.negatives_per_positive,
-                seed=config.draw_seed,
-            )
-            dropped = frame.index[rows[~kept]]
-            frame.loc[dropped, "label"] = UNUSED
-            frame.loc[dropped, "reason"] = REASON_NOT_DRAWN
-            drawn[split] = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    for split in config.matched_splits if config.negatives_per_positive is not None else ():
+        part = frame[(frame["split"] == split) & (frame["label"] != UNUSED)]
+        pool, table = draw_split(part, config, float(config.negatives_per_positive or 0.0))
+        frame.loc[part.index, "pool"] = pool
+        frame.loc[part.index[pool == HARD], "reason"] = REASON_SEEN
+        dropped = part.index[(part["label"] == NON_LENS) & (pool == "")]
+        frame.loc[dropped, "label"] = UNUSED
+        frame.loc[dropped, "reason"] = REASON_NOT_DRAWN
+        drawn[split] = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
     frame = frame[list(COLUMNS)]
 
     counts = count_sample(frame)
@@ -149,6 +183,10 @@ def build_sample(parent: pd.DataFrame, systems: pd.DataFrame, config: SampleConf
         "objects": len(frame),
         "known_systems": len(systems),
         "counts": counts,
+        "pools": _count_by(frame[frame["label"] == NON_LENS], "pool"),
+        "contaminants": _count_by(frame[(frame["label"] == NON_LENS) & (frame["contaminant"] != "")], "contaminant"),
+        "held_out": {split: int((frame["held_out"] & (frame["split"] == split)).sum()) for split in SPLITS},
+        "verdicts_without_object": unplaced,
         "reasons": {str(name): int(count) for name, count in frame["reason"].value_counts().items()},
         "groups": int(frame["group"].nunique()),
         "cells": {split: int(frame.loc[frame["split"] == split, "cell"].nunique()) for split in SPLITS},
@@ -156,6 +194,17 @@ def build_sample(parent: pd.DataFrame, systems: pd.DataFrame, config: SampleConf
         "configuration": config.model_dump(mode="json"),
     }
     return Sample(frame=frame, summary=summary)
+
+
+def _count_by(frame: pd.DataFrame, column: str) -> dict[str, dict[str, int]]:
+    """Return the number of rows by split and value of a column."""
+    return {
+        split: {
+            str(name): int(count)
+            for name, count in frame.loc[frame["split"] == split, column].value_counts().sort_index().items()
+        }
+        for split in SPLITS
+    }
 
 
 def _check_table(frame: pd.DataFrame, columns: tuple[str, ...], what: str, identity: str) -> None:
@@ -237,7 +286,13 @@ def read_sample(path: str | Path) -> Sample:
 
 
 def make_sample(
-    parent_path: str | Path, systems_path: str | Path, out: str | Path, config: SampleConfig
+    parent_path: str | Path,
+    systems_path: str | Path,
+    out: str | Path,
+    config: SampleConfig,
+    *,
+    contaminants_path: str | Path | None = None,
+    verdict_paths: Sequence[str | Path] = (),
 ) -> dict[str, Any]:
     """Read a parent table and the known systems, build the sample and write it with its provenance.
 
@@ -251,6 +306,10 @@ def make_sample(
         Folder for ``sample.parquet``, ``sample.json`` and ``provenance.json``.
     config
         What a sample is made of.
+    contaminants_path
+        ``contaminants.parquet``, or the folder that holds it.
+    verdict_paths
+        Tables of verdicts, see `legacylens.samples.pools.read_verdicts`.
 
     Returns
     -------
@@ -258,13 +317,23 @@ def make_sample(
         The content of ``sample.json``.
     """
     parent_path, systems_path = _table_in(parent_path, "parent.parquet"), _table_in(systems_path, "systems.parquet")
-    sample = build_sample(read_parquet(parent_path), read_parquet(systems_path), config)
+    inputs = {"parent": parent_path, "known": systems_path}
+    contaminants = verdicts = None
+    if contaminants_path is not None:
+        inputs["contaminants"] = _table_in(contaminants_path, "contaminants.parquet")
+        contaminants = read_parquet(inputs["contaminants"])
+    if verdict_paths:
+        inputs |= {f"verdicts {place}": Path(path) for place, path in enumerate(verdict_paths)}
+        verdicts = read_verdicts(verdict_paths)
+    sample = build_sample(
+        read_parquet(parent_path), read_parquet(systems_path), config, contaminants=contaminants, verdicts=verdicts
+    )
     write_sample(sample, out)
     write_provenance(
         out,
         step="samples",
         configuration=config.model_dump(mode="json"),
-        inputs={"parent": parent_path, "known": systems_path},
+        inputs=inputs,
         seeds={"split": config.split_seed, "draw": config.draw_seed},
         results={"hash": sample.summary["hash"], "counts": sample.summary["counts"]},
     )

@@ -56,6 +56,9 @@ class SampleConfig(Settings):
     matched_splits: tuple[Split, ...] = ("train",)
     """Splits whose non-lenses are drawn in proportion to the lenses in bins of Tractor type and z exposures. The others
     keep every non-lens, because a false-positive rate is a statement about the sky and not about a drawn set."""
+    hard_fraction: float = Field(default=0.15, ge=0, lt=1)
+    """Largest share of the non-lenses of a drawn split that comes from the hard pool: objects that somebody has seen to
+    be no lens (contaminants, and negative verdicts). They are drawn on top of their share in the sky."""
     nobs_edges: tuple[int, ...] = (3, 6, 11)
     """Lower edges of the bins in ``nobs_z`` (published practice: 3-5, 6-10, 11 and more exposures)."""
     draw_seed: int = Field(default=7, ge=0)

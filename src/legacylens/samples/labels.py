@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from legacylens.errors import InputError
 from legacylens.samples.config import SampleConfig
 from legacylens.survey.sphere import match_within, nearest
 
@@ -22,6 +23,8 @@ REASON_NEAR = "known lens in or near the cutout"
 REASON_DUPLICATE = "same galaxy listed twice"
 REASON_LEFT_OUT = "known lens of a list or channel that is left out"
 REASON_NOT_DRAWN = "non-lens not drawn"
+REASON_SEEN = "seen to be no lens"
+REASON_SUSPICIOUS = "looks like a lens to someone, or has such an object in its cutout"
 
 
 _CARRIED = ("grade", "channel", "sources")
@@ -105,6 +108,34 @@ def label_objects(objects: pd.DataFrame, systems: pd.DataFrame, config: SampleCo
             "lens_separation_arcsec": separation,
         }
     )
+
+
+def list_names(systems: pd.DataFrame) -> tuple[set[str], set[str]]:
+    """Return the names of the lists (``sources``) and of the discovery channels of known systems."""
+
+    def words(column: str, mark: str) -> set[str]:
+        if column not in systems:
+            return set()
+        return {word.strip() for text in systems[column].fillna("").astype(str) for word in text.split(mark)} - {""}
+
+    return words("sources", "|"), words("channel", "|")
+
+
+def check_left_out(systems: pd.DataFrame, names: Collection[str]) -> None:
+    """Refuse names of lists and channels that no known system has.
+
+    Raises
+    ------
+    InputError
+        With the names that there are.
+    """
+    lists, channels = list_names(systems)
+    unknown = sorted(set(names) - lists - channels)
+    if unknown:
+        raise InputError(
+            f"leave_out names {', '.join(unknown)}, but the known systems come from the lists "
+            f"{', '.join(sorted(lists)) or '(none)'} and the channels {', '.join(sorted(channels)) or '(none)'}"
+        )
 
 
 def left_out(labels: pd.DataFrame, names: Collection[str]) -> NDArray[np.bool_]:

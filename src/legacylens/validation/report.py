@@ -149,7 +149,9 @@ def validate(
         JSON-compatible. ``recall``: a row for each false-positive rate with exact intervals, what stands behind it,
         ``survey`` (what it means for one), ``sky`` (the interval by resampled sky cells) and ``tail`` (the
         extrapolated threshold of a rate that cannot be measured), None where they do not apply. Further ``roc``,
-        ``challenge``, ``by_grade``, ``by_channel``, ``by_type``, ``histogram``, ``counts``, ``not_shown`` (sentences),
+        ``challenge``, ``by_grade``, ``by_channel``, ``by_held_out`` (lenses of lists that training did not see),
+        ``by_type``, ``by_contaminant`` (non-lenses that people have rejected), ``histogram``, ``counts``,
+        ``not_shown`` (sentences),
         hashes, ``configuration`` and, last, ``auc``.
 
     Raises
@@ -193,7 +195,9 @@ def validate(
         "challenge": challenge_rates(positives, negatives),
         "by_grade": _by_class(joined[lens], "grade", points, config.confidence),
         "by_channel": _by_class(joined[lens], "channel", points, config.confidence),
+        "by_held_out": _by_class(_where(joined[lens], "held_out"), "held_out", points, config.confidence),
         "by_type": _by_class(joined[~lens], "type", points, config.confidence),
+        "by_contaminant": _by_class(_where(joined[~lens], "contaminant"), "contaminant", points, config.confidence),
         "histogram": _histogram(positives, negatives, config.histogram_bins),
         "roc": roc_curve(positives, negatives, points=config.curve_points, confidence=config.confidence).as_dict(),
         "not_shown": _not_shown(points, counts, config),
@@ -217,6 +221,11 @@ def _sky_intervals(
         rng=np.random.default_rng(config.seed),
     )
     return {interval.fpr_target: interval.as_dict() for interval in intervals}
+
+
+def _where(joined: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return the rows that have something in a column; all of them go if the column is absent."""
+    return joined[joined[column].astype(bool)] if column in joined.columns else joined.iloc[:0]
 
 
 def _by_class(joined: pd.DataFrame, column: str, points: list[RecallPoint], confidence: float) -> list[dict[str, Any]]:
