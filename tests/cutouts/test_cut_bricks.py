@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fitsio
 import fsspec
 import numpy as np
 import pandas as pd
@@ -276,6 +277,13 @@ def spoil_with_another_scale(release):
     release.write_checksums("0100p000")
 
 
+def spoil_with_another_release(release):
+    path = release.path("0100p000", "invvar", "r")
+    with fitsio.FITS(str(path), "rw") as hdus:
+        hdus[1].write_key("DRVERSIO", 9012)
+    release.write_checksums("0100p000")
+
+
 def spoil_with_a_table(release):
     fits.HDUList(
         [fits.PrimaryHDU(), fits.BinTableHDU.from_columns([fits.Column("A", "J", array=np.arange(5))])]
@@ -319,6 +327,7 @@ def blank(release, value):
         (spoil_with_another_size, "grid-mismatch", "not those of the brick's first image"),
         (spoil_without_wcs, "no-wcs", "no CTYPE1"),
         (spoil_with_another_scale, "wrong-scale", "pixels of 0.1310 arcsec"),
+        (spoil_with_another_release, "other-release", "a file of DR9 in a release that is DR10"),
         (spoil_with_a_table, "other-format", "not a two-dimensional image"),
         (spoil_with_a_cube, "other-format", "not a two-dimensional image"),
         (spoil_without_extension, "truncated", "cannot be read"),
@@ -557,3 +566,22 @@ def test_a_release_at_a_url_gives_the_same_store(shared_release, tmp_path):
     assert one.manifest.equals(two.manifest)
     assert np.array_equal(one.invvars(range(4)), two.invvars(range(4)))
     memory.rm("/known", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("cards", "number"),
+    [
+        ({}, None),
+        ({"LSDR": "DR10"}, 10),
+        ({"DRVERSIO": 10002}, 10),
+        ({"DRVERSIO": 9012}, 9),
+        ({"DRVERSIO": "DR3"}, 3),
+        ({"LSDR": "unknown", "DRVERSIO": "9011"}, 9),
+        ({"LSDR": "private"}, None),
+    ],
+)
+def test_the_release_that_a_header_states(tmp_path, cards, number):
+    path = tmp_path / "a.fits"
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.zeros((3, 3), np.float32), fits.Header(cards))]).writeto(path)
+    with CoaddFile("a", path) as file:
+        assert file.data_release() == number

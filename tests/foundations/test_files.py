@@ -1,5 +1,6 @@
 """Whole files or none, and records that can be trusted."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -28,6 +29,22 @@ def test_a_failed_write_leaves_the_old_file_and_no_leftover(tmp_path):
         fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", [None, "temporary", "other"])
+def test_a_full_disk_names_the_file_that_was_meant(tmp_path, name):
+    path = tmp_path / "table.parquet"
+
+    def fail():
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            file = {None: None, "temporary": str(temporary), "other": "elsewhere"}[name]
+            raise OSError(errno.ENOSPC, "No space left on device", file)
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        fail()
+    assert caught.value.filename == ("elsewhere" if name == "other" else str(path))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_killed_writer_leaves_only_what_can_be_cleaned(tmp_path):

@@ -112,6 +112,7 @@ class ParentReport:
             "files": len(self.files),
             "files_left_out": len(self.left_out),
             "left_out_by_reason": dict(sorted(Counter(file.reason for file in self.left_out).items())),
+            "releases": dict(sorted(Counter(file.release for file in self.files if file.release).items())),
             "cuts": [asdict(count) for count in self.counts],
             "types": dict(self.types),
             "table": self.table,

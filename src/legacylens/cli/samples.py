@@ -131,11 +131,19 @@ def suspicious(
     def render() -> list[object]:
         score = "score" if "score" in queue else "logit"
         rows = [
-            (int(row["number"]), str(row["source_id"]), float(row[score]), row["split"], row["type"], row["viewer"])
+            (
+                int(row["number"]),
+                str(row["source_id"]),
+                float(row[score]),
+                row["split"],
+                row["type"],
+                float(row["ra"]),
+                float(row["dec"]),
+            )
             for _, row in queue.head(10).iterrows()
         ]
         return [
-            table("Most suspicious", ["number", "source_id", score, "split", "type", "viewer"], rows),
+            table("Most suspicious", ["number", "source_id", score, "split", "type", "ra", "dec"], rows),
             table("Counts", ["", "objects"], [(k, v) for k, v in summary.items() if isinstance(v, int)]),
             f"Fill in the column verdict of {summary['queue']}, then: legacylens samples build ... --verdicts "
             f"{summary['queue']}",

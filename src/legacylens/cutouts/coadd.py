@@ -7,6 +7,7 @@ the tiles, for a thousand all of them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,10 @@ class CoaddFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         self._fits.close()
 
     def grid(self) -> PixelGrid:
@@ -132,6 +137,15 @@ class CoaddFile:
         return PixelGrid(
             height=self.shape[0], width=self.shape[1], cards=tuple((card, self._header[card]) for card in GRID_CARDS)
         )
+
+    def data_release(self) -> int | None:
+        """Return the number of the data release that the header states (10 for DR10), None if it states none."""
+        for card in ("LSDR", "DRVERSIO"):
+            stated = re.fullmatch(r"(?:DR)?(\d+)(?:\.\d+)?", str(self._header.get(card, "")).strip(), re.IGNORECASE)
+            if stated:
+                number = int(stated[1])  # DRVERSIO is DR3, or since DR7 the RELEASE of the catalogs: 10002
+                return number // 1000 if number >= 1000 else number
+        return None
 
     def has_pixels_of(self, grid: PixelGrid) -> bool:
         """Whether the file has the size of ``grid`` and, where its header states a WCS, the same pixels."""

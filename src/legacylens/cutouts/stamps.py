@@ -142,10 +142,20 @@ class BrickFiles:
                     self.release.forget(path)  # the next run fetches it again
                     raise
         try:
-            return CoaddFile(path, local)
+            file = CoaddFile(path, local)
         except FileProblem:
             self.release.forget(path)
             raise
+        stated, expected_release = file.data_release(), self.release.number
+        if None not in (stated, expected_release) and stated != expected_release:
+            file.close()
+            raise FileProblem(
+                path,
+                f"a file of DR{stated} in a release that is DR{expected_release}",
+                "Fetch the brick again from the release that its catalog is of.",
+                reason="other-release",
+            )
+        return file
 
     def _fetch(self, path: str, band: str | None) -> Path:
         try:

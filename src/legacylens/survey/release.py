@@ -65,6 +65,12 @@ class Release:
         """Whether the release is reached over the network."""
         return "://" in self.root and not self.root.startswith("file://")
 
+    @property
+    def number(self) -> int | None:
+        """Number of the data release (10 for ``dr10``), None if the prefix is of another form."""
+        found = re.fullmatch(r"dr(\d+)", self.prefix)
+        return int(found[1]) if found else None
+
     def bricks_path(self) -> str:
         """Path of the table of all bricks."""
         return f"{self.root}/survey-bricks.fits.gz"
