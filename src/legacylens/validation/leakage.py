@@ -263,8 +263,8 @@ def run_gates(
     split
         Which split; the training split is what a network can learn a leak from.
     stamps
-        What is known of each cutout, by ``source_id``: ``stamp_*`` and ``centroid_x``, ``centroid_y``; objects that
-        are absent have no cutout.
+        What is known of each cutout, by ``source_id``: ``stamp_*``, ``centroid_x``, ``centroid_y``, and ``pixels``, a
+        hash; objects that are absent have no cutout.
     config
         How the gates are measured.
     only
@@ -299,7 +299,7 @@ def run_gates(
     if only in (None, "missingness"):
         results.append(_missingness(objects, features, label, config))
     if only in (None, "duplicates"):
-        results.append(_duplicates(used, config))
+        results.append(_duplicates(used, stamps, config))
     baseline = None
     if only is None and _testable(label, cell, config):
         everything = np.column_stack([table.to_numpy() for table in features.values()])
@@ -392,15 +392,18 @@ def _missingness(
     )
 
 
-def _duplicates(used: pd.DataFrame, config: LeakageConfig) -> GateResult:
-    """Count galaxies that are used twice, and groups in two splits."""
+def _duplicates(used: pd.DataFrame, stamps: pd.DataFrame | None, config: LeakageConfig) -> GateResult:
+    """Count galaxies and pictures that are used twice, and groups in two splits."""
     inside = used[used["split"].isin(["train", "validation", "sealed"])]
     ra, dec = inside["ra"].to_numpy(np.float64), inside["dec"].to_numpy(np.float64)
     one, other, _ = match_within(ra, dec, ra, dec, config.duplicate_radius_arcsec)
     pairs = int((one < other).sum())
     straddling = int((inside.groupby("group")["split"].nunique() > 1).sum())
     repeated = int(inside["source_id"].duplicated().sum())
-    total = pairs + straddling + repeated
+    pictures = 0
+    if stamps is not None and "pixels" in stamps:
+        pictures = int(stamps.loc[stamps["source_id"].isin(inside["source_id"]), "pixels"].duplicated().sum())
+    total = pairs + straddling + repeated + pictures
     return GateResult(
         gate="duplicates",
         verdict="fail" if total else "pass",
@@ -409,7 +412,7 @@ def _duplicates(used: pd.DataFrame, config: LeakageConfig) -> GateResult:
         high=None,
         limit=0.0,
         detail=f"{pairs} pairs within {config.duplicate_radius_arcsec:g} arcsec, {straddling} groups in two splits, "
-        f"{repeated} repeated ids",
+        f"{repeated} repeated ids, {pictures} repeated pictures",
     )
 
 

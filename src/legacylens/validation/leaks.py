@@ -83,6 +83,7 @@ def honest_tables(rng: np.random.Generator, *, n_lenses: int = 240, n_non_lenses
     stamps = pd.DataFrame(
         {
             "source_id": source_id,
+            "pixels": source_id,
             **{f"stamp_noise_{band}": 0.005 * np.exp(-0.5 * depth + rng.normal(0, 0.05, n)) for band in BANDS},
             **{f"stamp_lag_{band}": rng.normal(0.25, 0.02, n) for band in BANDS},
             "stamp_holes": np.where(rng.random(n) < 0.03, rng.random(n), 0.0),
@@ -207,6 +208,14 @@ def _twice(tables: Tables, _rng: np.random.Generator) -> Tables:
     )
 
 
+def _same_picture(tables: Tables, _rng: np.random.Generator) -> Tables:
+    """Give two lenses the same pixels: a service that answers with the last picture, or a list with aliases."""
+    pixels = tables.stamps["pixels"].to_numpy(copy=True)
+    first, second = np.flatnonzero(_lens(tables))[:2]
+    pixels[second] = pixels[first]
+    return _changed(tables, "stamps", pixels=pixels)
+
+
 PLANTED: dict[str, tuple[str, Callable[[Tables, np.random.Generator], Tables]]] = {
     "footprint": ("position", _footprint),
     "depth": ("depth", _depth),
@@ -222,6 +231,7 @@ PLANTED: dict[str, tuple[str, Callable[[Tables, np.random.Generator], Tables]]] 
     "missing values": ("missingness", _missing),
     "missing cutouts": ("missingness", _no_cutout),
     "listed twice": ("duplicates", _twice),
+    "same picture": ("duplicates", _same_picture),
 }
 """Control -> (gate that must fail, how the leak is planted)."""
 

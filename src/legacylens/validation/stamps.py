@@ -6,6 +6,7 @@ was fetched by float32 positions is off center; one that was cut near edges has 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -109,19 +110,22 @@ def measure_stamps(store: CutoutStore, source_ids: Sequence[str]) -> pd.DataFram
     Returns
     -------
     stamps
-        ``source_id`` and the columns of `stamp_features`.
+        ``source_id``, ``pixels`` (a hash of the image: the same pixels twice are one object) and the columns of
+        `stamp_features`.
     """
     present = [name for name in dict.fromkeys(source_ids) if name in store]
     parts = []
     for start in range(0, len(present), _BATCH):
         names = present[start : start + _BATCH]
         rows = store.index_of(names)
+        images = store.images(rows)
         features = stamp_features(
-            store.images(rows),
+            images,
             store.invvars(rows) if store.has_invvar else None,
             store.maskbits(rows) if store.has_maskbits else None,
             store.bands,
         )
         features.insert(0, "source_id", names)
+        features.insert(1, "pixels", [hashlib.sha256(image.tobytes()).hexdigest()[:32] for image in images])
         parts.append(features)
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"source_id": pd.Series(dtype=str)})
