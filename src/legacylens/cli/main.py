@@ -22,17 +22,20 @@ from legacylens.cli import (
     cutouts_fetch,
     cutouts_rehearse,
     known_lenses,
+    mocks_bench,
     mocks_draw,
     mocks_inject,
     mocks_population,
     mocks_release,
     parent,
+    realism,
     run,
     samples,
     scan,
     score,
     train,
     validate,
+    validate_shortcuts,
 )
 from legacylens.errors import LegacylensError
 
@@ -49,6 +52,7 @@ ORDER = (
     "parent",
     "cutouts",
     "mocks",
+    "realism",
     "samples",
     "train",
     "validate",
@@ -102,6 +106,7 @@ mocks.command("release")(mocks_release.mocks_release)
 mocks.command("inject")(mocks_inject.mocks_inject)
 mocks.command("draw")(mocks_draw.mocks_draw)
 mocks.command("population")(mocks_population.mocks_population)
+mocks.command("bench")(mocks_bench.mocks_bench)
 
 sample_verbs = typer.Typer(no_args_is_help=True, help="Label the parent sample and split it by sky cell.")
 sample_verbs.command("build")(samples.samples)
@@ -112,6 +117,8 @@ sample_verbs.command("controls")(samples.controls)
 
 validate_verbs = typer.Typer(no_args_is_help=True, help="Measure what a finder finds, before the survey is scanned.")
 validate_verbs.command("report")(validate.validate)
+validate_verbs.command("shortcuts")(validate_shortcuts.shortcuts)
+validate_verbs.command("controls")(validate_shortcuts.controls)
 
 app.command("run")(run.run)
 app.command("quickstart")(run.quickstart)
@@ -120,6 +127,7 @@ app.command("contaminants")(contaminants.contaminants)
 app.command("parent")(parent.parent)
 app.add_typer(cutouts.app, name="cutouts")
 app.add_typer(mocks, name="mocks")
+app.add_typer(realism.app, name="realism")
 app.add_typer(sample_verbs, name="samples")
 app.command("train")(train.train)
 app.add_typer(validate_verbs, name="validate")

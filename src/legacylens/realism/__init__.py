@@ -1,0 +1,6 @@
+"""Whether simulated lenses look like the sky, asked of their pixels with the code that measures real ones.
+
+In order: `measure_config`, `stack`, `host_light`, `chromatic`, `lens_templates`, `arc_search`, `arc_model`,
+`arc_photometry`, `statement`, `columns` and `measure` (a row of numbers for each object); `inputs`, `null` and `run`
+(sets of cutouts, what galaxies without arcs give, and the table that is written); `control_sky` (sets of known faults).
+"""

@@ -1,0 +1,98 @@
+"""The table of measured arcs: every column with its unit, and what a failure code means."""
+
+from __future__ import annotations
+
+UNITS: dict[str, str] = {
+    "source_id": "",
+    "code": "",
+    "ra": "deg",
+    "dec": "deg",
+    "arc_score": "",
+    "peak_snr": "",
+    "clean_peak_snr": "",
+    "lens_snr": "",
+    "capped_snr": "",
+    "integrated_snr": "",
+    "aperture_snr": "",
+    "elongation": "",
+    "n_neighbors": "",
+    "theta_E": "arcsec",
+    "arc_flux_g": "nanomaggy",
+    "arc_flux_r": "nanomaggy",
+    "arc_flux_z": "nanomaggy",
+    "arc_flux_error_g": "nanomaggy",
+    "arc_flux_error_r": "nanomaggy",
+    "arc_flux_error_z": "nanomaggy",
+    "arc_mag_g": "AB mag",
+    "arc_mag_r": "AB mag",
+    "arc_mag_z": "AB mag",
+    "arc_g_r": "mag",
+    "arc_r_z": "mag",
+    "arc_radius": "arcsec",
+    "azimuthal_extent": "deg",
+    "n_segments": "",
+    "arc_area": "arcsec^2",
+    "asymmetry_1": "",
+    "asymmetry_2": "",
+    "arc_angle": "deg",
+    "arc_width": "PSF",
+    "arc_roughness": "sky noise",
+    "core_to_arc": "mag/arcsec^2",
+    "host_mag_g": "AB mag",
+    "host_mag_r": "AB mag",
+    "host_mag_z": "AB mag",
+    "host_g_r": "mag",
+    "host_r_z": "mag",
+    "host_radius": "arcsec",
+    "host_q": "",
+    "host_alpha": "",
+    "center_offset": "arcsec",
+    "sky_g": "nanomaggy/pixel",
+    "sky_r": "nanomaggy/pixel",
+    "sky_z": "nanomaggy/pixel",
+    "noise_g": "nanomaggy/pixel",
+    "noise_r": "nanomaggy/pixel",
+    "noise_z": "nanomaggy/pixel",
+    "noise_ratio_g": "",
+    "noise_ratio_r": "",
+    "noise_ratio_z": "",
+    "lag_g": "",
+    "lag_r": "",
+    "lag_z": "",
+    "block_r": "",
+    "psf_fwhm_g": "arcsec",
+    "psf_fwhm_r": "arcsec",
+    "psf_fwhm_z": "arcsec",
+    "psf_is_assumed": "",
+    "noise_is_measured": "",
+    "statement_arc_snr": "",
+    "statement_core_to_arc": "",
+    "null_percentile": "%",
+    "null_z": "",
+    "null_excess": "",
+    "n_controls": "",
+}
+"""Columns of ``arcs.parquet`` and their units.
+
+``arc_*`` magnitudes and colors are what is left when galaxy and neighbors are subtracted, as seen (Galactic extinction
+not corrected); NaN where there is no positive flux. ``host_*`` are of the model of the galaxy. ``arc_width`` is the
+width of the arc over that of a lens template behind the PSF, ``arc_roughness`` the pixel noise in it over that of the
+sky, ``core_to_arc`` the peak of the galaxy in r against that of the arc in g. ``statement_*`` is the problem
+statement's definition, without any subtraction. ``null_*`` compare ``arc_score`` with matched galaxies without arcs.
+"""
+
+CODES: dict[str, str] = {
+    "ok": "measured",
+    "no-central-galaxy": "no galaxy within 1.5 arcsec of the middle: blank sky, a wrong position, or arcs alone",
+    "units": "pixels are not nanomaggies",
+    "band-order": "the galaxy is brighter in g than in z: the planes are not g, r, z",
+    "nan": "pixels that are not numbers",
+    "missing-band": "a band without data",
+    "off-the-sky": "no data at all",
+    "bad-center": "the galaxy itself has no data",
+    "bad-pixels": "most of the stamp has no data",
+    "wrong-shape": "not a square stamp of g, r, z",
+    "bands": "bands other than g, r, z",
+    "too-small": "less than 10 arcsec wide: there is no sky to measure",
+}
+"""What ``code`` says; only rows with ``ok`` have numbers."""
