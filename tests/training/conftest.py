@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from legacylens.cutouts.writer import write_store
+from legacylens.mocks.injection_truth import TRUTH_UNITS, write_truth
 from legacylens.models.preprocessing import Preprocessing
-from legacylens.samples.build import COLUMNS, Sample, sample_hash, write_sample
+from legacylens.samples.build import COLUMNS, Sample, read_sample, sample_hash, write_sample
 from legacylens.training.config import TrainConfig
 
 STAMP = 33
@@ -68,3 +69,17 @@ def blob_config() -> Callable[..., TrainConfig]:
         return TrainConfig(**values)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def simulations(tmp_path_factory: pytest.TempPathFactory, blobs: tuple[Path, Path]) -> Path:
+    """Rings put into the non-lenses of all splits, as `legacylens mocks inject` would write them."""
+    folder = tmp_path_factory.mktemp("simulations") / "rings"
+    frame = read_sample(blobs[1]).frame
+    hosts = frame[frame["label"] == 0]
+    images = blob_images(np.ones(len(hosts), dtype=int), np.random.default_rng(5))
+    names = [f"{host}_lens1" for host in hosts["source_id"]]
+    write_store(folder, pd.DataFrame({"source_id": names, "ra": 1.0, "dec": 0.0}), images)
+    truth = pd.DataFrame({"source_id": names, "host_source_id": hosts["source_id"].to_numpy(), "seed": 1})
+    write_truth(folder, truth.reindex(columns=list(TRUTH_UNITS)))
+    return folder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,8 +15,29 @@ def train(
     config: Annotated[
         Path | None, typer.Option("--config", help="TOML file with the keys of the record TrainConfig.")
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="Where lenses are from, how they are shown; --recipes lists them."),
+    ] = None,
+    simulations: Annotated[
+        Path | None,
+        typer.Option("--simulations", help="Folder of `legacylens mocks inject`, where a recipe needs it."),
+    ] = None,
+    parent: Annotated[
+        Path | None, typer.Option("--parent", help="parent.parquet: describes the hosts of fresh injections.")
+    ] = None,
+    realism: Annotated[
+        Path | None, typer.Option("--realism", help="Report of `legacylens realism gate` on these simulations.")
+    ] = None,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Train on simulations without a passing realism report.")
+    ] = False,
+    mining: Annotated[
+        bool, typer.Option("--mining", help="After 40 % of the training, a third of the non-lenses are hard ones.")
+    ] = False,
     network: Annotated[str | None, typer.Option(help="Network to train; --networks lists them.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the non-lenses.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps instead of epochs.")] = None,
     batch: Annotated[int | None, typer.Option(help="Cutouts in a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
     minutes: Annotated[
@@ -28,6 +49,7 @@ def train(
     restart: Annotated[bool, typer.Option("--restart", help="Discard an earlier run in the folder.")] = False,
     description: Annotated[str, typer.Option(help="What a user of the network should know.")] = "",
     networks: Annotated[bool, typer.Option("--networks", help="List the networks and exit.")] = False,
+    recipes: Annotated[bool, typer.Option("--recipes", help="List the recipes and exit.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     r"""Train a network on the training split and keep the epoch that is best on the validation split.
@@ -38,6 +60,7 @@ def train(
     \b
     Example:
       legacylens train sample/ cutouts/store --out train/ --epochs 40
+      legacylens train sample/ cutouts/store --recipe augmented --mining --out augmented/
       legacylens train --networks --json
     """
     from legacylens.cli.output import show, table
@@ -52,25 +75,48 @@ def train(
             lambda: table("Networks", ["name", "parameters", "what it is"], [tuple(row.values()) for row in listed]),
         )
         return
+    if recipes:
+        from legacylens.training.recipe import NEEDS_SIMULATIONS, WORDS
+
+        known = [{"name": n, "description": w, "needs_simulations": n in NEEDS_SIMULATIONS} for n, w in WORDS.items()]
+        show(
+            {"recipes": known},
+            as_json,
+            lambda: table("Recipes", ["name", "what it does", "simulated lenses"], [tuple(r.values()) for r in known]),
+        )
+        return
     if sample is None or store is None or out is None:
-        raise typer.BadParameter("SAMPLE, STORE and --out are needed to train; --networks lists the networks")
+        raise typer.BadParameter(
+            "SAMPLE, STORE and --out are needed to train; --networks lists the networks, --recipes the recipes"
+        )
 
     from legacylens.config.load import read_toml, record_from
     from legacylens.training.config import TrainConfig
-    from legacylens.training.loop import train as train_network
+    from legacylens.training.recipe import merged, recipe_values
+    from legacylens.training.recipes import train_recipe
 
     options = {
         "network": network,
         "epochs": epochs,
+        "steps": steps,
         "batch": batch,
         "learning_rate": learning_rate,
         "max_minutes": minutes,
         "precision": precision,
         "seed": seed,
     }
-    values = {**(read_toml(config) if config else {}), **{k: v for k, v in options.items() if v is not None}}
+    injected = {"store": simulations, "parent": parent, "realism": realism}
+    chosen: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    chosen["simulations"] = {name: str(value) for name, value in injected.items() if value is not None}
+    if unchecked:
+        chosen["simulations"]["unchecked"] = True
+    if mining:
+        chosen["mining"] = {"share": 1 / 3}
+    given = read_toml(config) if config else {}
+    name = recipe or given.get("recipe")
+    values = merged(merged(recipe_values(str(name)) if name else {}, given), chosen)
     settings = record_from(TrainConfig, values, config or "options of legacylens train")
-    result = train_network(store, sample, settings, out, restart=restart, device=device, description=description)
+    result = train_recipe(store, sample, settings, out, restart=restart, device=device, description=description)
 
     def render() -> list[object]:
         left_out = sum(result.left_out.values())
@@ -89,6 +135,7 @@ def train(
                 if result.clipped
                 else []
             ),
+            *[", ".join(f"{name} {value}" for name, value in phase.items()) for phase in result.phases],
             f"{result.network}: {result.epochs} epochs in {result.minutes:.1f} min "
             f"({result.images_per_second:.0f} cutouts/s), ended by {result.stopped}; "
             f"best is epoch {result.best_epoch} with a recall of {result.recall:.2f} at a false-positive rate of "

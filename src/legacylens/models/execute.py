@@ -79,6 +79,19 @@ class Execution:
         moved: Network = network.to(self.device).to(memory_format=self.memory_format)  # type: ignore[call-overload]
         return moved
 
+    def forward(self, network: Network, images: Tensor, preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
+        """Prepare cutouts, run the network once and return its features, ``(n, features)``, and logits, ``(n,)``."""
+        prepared = standardize(images.to(self.device, non_blocking=True), preprocessing)
+        return self._run(network, prepared)
+
+    def _run(self, network: Network, prepared: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            features = network.features(prepared.contiguous(memory_format=self.memory_format))
+        # The last layer in float32: a bfloat16 logit has three digits, and the best candidates would be tied.
+        features = features.float()
+        logits: Tensor = network.head(features)
+        return features, logits.squeeze(1)
+
     def logits(
         self, network: Network, images: Tensor, preprocessing: Preprocessing, *, symmetries: bool = False
     ) -> Tensor:
@@ -104,10 +117,5 @@ class Execution:
         elements = range(ORDER) if symmetries else range(1)
         total = torch.zeros(len(images), device=self.device)
         for element in elements:
-            turned = transform(prepared, element).contiguous(memory_format=self.memory_format)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                features = network.features(turned)
-            # The last layer in float32: a bfloat16 logit has three digits, and the best candidates would be tied.
-            logits: Tensor = network.head(features.float())
-            total = total + logits.squeeze(1)
+            total = total + self._run(network, transform(prepared, element))[1]
         return total / len(elements)

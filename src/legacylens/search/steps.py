@@ -205,9 +205,9 @@ class SearchPlan(SearchPlaces):
 
     def _train(self) -> Step:
         def run(folder: Path) -> Results:
-            from legacylens.training.loop import train
+            from legacylens.training.recipes import train_recipe
 
-            result = train(
+            result = train_recipe(
                 self.folder("cutouts") / "store",
                 self.folder("samples"),
                 self.config.training,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,15 @@ from numpy.typing import NDArray
 
 from legacylens.cutouts.store import CutoutStore
 from legacylens.errors import InputError
-from legacylens.models.preprocessing import Preprocessing
 from legacylens.samples.build import read_sample
+from legacylens.training.config import TrainConfig
+from legacylens.training.lens_sources import open_simulated
+from legacylens.training.simulated import SimulatedLenses
+from legacylens.training.subset import used_objects
 
 CLASS_NAMES = {1: "lenses", 0: "non-lenses"}
+SIMULATED_AT_ONCE = 256
+"""Simulated lenses that are made at a time: 30 MB."""
 
 
 class LabeledCutouts:
@@ -79,6 +84,9 @@ class TrainingData:
     validation: LabeledCutouts
     """Split that the epoch is chosen by. The sealed split is not read."""
 
+    simulated: SimulatedLenses | None
+    """Injected lenses, if the run uses any."""
+
     sample_hash: str
     """Identity of labels and split."""
 
@@ -87,21 +95,67 @@ class TrainingData:
 
     def counts(self) -> dict[str, int]:
         """Return the number of objects by ``split class``."""
-        return {
+        counts = {
             f"{split} {CLASS_NAMES[label]}": int((part.labels == label).sum())
             for split, part in (("train", self.train), ("validation", self.validation))
             for label in (1, 0)
         }
+        return counts if self.simulated is None else {**counts, "simulated lenses": len(self.simulated)}
+
+    def batches(
+        self, order: Sequence[NDArray[np.int64]], rng_of: Callable[[int], np.random.Generator]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Iterate over the images of batches, ``(n, band, y, x)`` [nanomaggies].
+
+        Parameters
+        ----------
+        order
+            Training rows of each batch; simulated lenses follow the real rows.
+        rng_of
+            Random generator of a group of batches, by its number: simulated lenses are made for some batches at once,
+            which is several times faster than a few at a time.
+        """
+        n_real = len(self.train)
+        simulated = self.simulated
+        most = max((int((rows >= n_real).sum()) for rows in order), default=0)
+        group = max(SIMULATED_AT_ONCE // most, 1) if most else len(order)
+        for number, start in enumerate(range(0, len(order), max(group, 1))):
+            batches = order[start : start + group]
+            made: NDArray[np.float32] | None = None
+            if simulated is not None and most:
+                rows = np.concatenate([rows[rows >= n_real] for rows in batches]) - n_real
+                made = simulated.images(rows, rng_of(number))
+            used = 0
+            for rows in batches:
+                real = rows < n_real
+                if made is None or real.all():
+                    yield self.train.images(rows)
+                    continue
+                n = int((~real).sum())
+                images = np.empty((len(rows), *made.shape[1:]), dtype=np.float32)
+                images[~real] = made[used : used + n]
+                images[real] = self.train.images(rows[real])
+                used += n
+                yield images
+
+    def names(self, rows: NDArray[np.int64]) -> list[str]:
+        """Return the identities of training rows."""
+        n_real = len(self.train)
+        simulated = self.simulated
+        return [
+            self.train.names(np.array([row]))[0]
+            if simulated is None or row < n_real
+            else simulated.names(np.array([row - n_real]))[0]
+            for row in rows.tolist()
+        ]
+
+    def labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the labels of training rows."""
+        n_real = len(self.train)
+        return np.where(rows < n_real, self.train.labels[np.minimum(rows, n_real - 1)], 1)
 
 
-def open_training_data(
-    store_path: str | Path,
-    sample_path: str | Path,
-    *,
-    preprocessing: Preprocessing,
-    min_positives: int,
-    memory_gb: float,
-) -> TrainingData:
+def open_training_data(store_path: str | Path, sample_path: str | Path, config: TrainConfig) -> TrainingData:
     """Open the training and the validation split.
 
     Parameters
@@ -110,27 +164,25 @@ def open_training_data(
         A cutout store.
     sample_path
         ``sample.parquet``, or its folder.
-    preprocessing
-        Its bands and stamp must be those of the store.
-    min_positives
-        Least number of lenses in the training split.
-    memory_gb
-        Training images up to this size are read into memory now.
+    config
+        The run: bands and stamp must be those of the store.
 
     Raises
     ------
     FileProblem
         If store or sample cannot be read, or the store has other bands, stamps or pixels.
     InputError
-        If a class is missing in a split, or there are too few lenses to train with.
+        If a class is missing in a split, there are too few lenses to train with, or simulated lenses cannot be used.
     """
     store = CutoutStore.open(store_path)
-    preprocessing.require_input(
+    config.preprocessing.require_input(
         str(store_path), bands=store.bands, stamp=store.stamp, pixscale=store.description.pixscale
     )
     sample = read_sample(sample_path)
     frame = sample.frame
     stored = frame["source_id"].isin(store.manifest["source_id"])
+    used = used_objects(frame[stored], config)
+    only_simulated = config.simulations.store is not None and config.simulations.share == 1.0
     left_out: dict[str, int] = {}
     chosen: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
     problems = []
@@ -138,14 +190,14 @@ def open_training_data(
         for label, name in CLASS_NAMES.items():
             of_class = (frame["split"] == split) & (frame["label"] == label)
             left_out[f"{split} {name}"] = int((of_class & ~stored).sum())
-            n = int((of_class & stored).sum())
-            least = min_positives if (split, label) == ("train", 1) else 1
+            n = int(((used["split"] == split) & (used["label"] == label)).sum())
+            least = config.min_positives if (split, label) == ("train", 1) and not only_simulated else 1
             if n < least:
                 problems.append(
                     f"{n} {name} with a cutout in the {split} split, at least {least} needed"
                     f" ({left_out[f'{split} {name}']} more have no cutout)"
                 )
-        rows = frame[(frame["split"] == split) & (frame["label"] >= 0) & stored]
+        rows = used[used["split"] == split]
         chosen[split] = (store.index_of(rows["source_id"]), rows["label"].to_numpy(dtype=np.int64))
     if problems:
         raise InputError(
@@ -153,9 +205,11 @@ def open_training_data(
             "training.min_positives can be lowered, but a network trained on a handful of lenses finds that handful."
         )
     size_gb = len(chosen["train"][0]) * store.description.row_bytes("image") / 1e9
+    train = LabeledCutouts(store, *chosen["train"], in_memory=size_gb <= config.memory_gb)
     return TrainingData(
-        train=LabeledCutouts(store, *chosen["train"], in_memory=size_gb <= memory_gb),
+        train=train,
         validation=LabeledCutouts(store, *chosen["validation"], in_memory=False),
+        simulated=open_simulated(store, frame, config),
         sample_hash=str(sample.summary["hash"]),
         left_out=left_out,
     )

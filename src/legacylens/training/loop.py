@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,11 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import legacylens
 from legacylens.errors import InputError, ProcessError
-from legacylens.files import remove_leftovers, write_text
+from legacylens.files import remove_leftovers, sha256_of_file, write_parquet, write_text
 from legacylens.models.checkpoint import Checkpoint, load_checkpoint, load_training_state, save_checkpoint
 from legacylens.models.execute import Execution
 from legacylens.models.network import Network
@@ -29,100 +27,24 @@ from legacylens.models.pretrained import load_pretrained
 from legacylens.models.registry import build_network
 from legacylens.progress import ProgressBar, progress_bar
 from legacylens.provenance import RECORD_NAME, code_hash, git_commit, write_provenance
+from legacylens.training.alignment import make_aligner
 from legacylens.training.augment import augment, mix
 from legacylens.training.clipping import clipping_by_class
 from legacylens.training.config import TrainConfig
 from legacylens.training.data import LabeledCutouts, TrainingData, open_training_data
 from legacylens.training.metrics import Selection, selection_of, standard_error
+from legacylens.training.mining import TABLE_NAME, as_table, mine
 from legacylens.training.optimize import RunningMean, learning_rate_factor, make_optimizer
-from legacylens.training.sampling import epoch_batches, stream_seed
+from legacylens.training.run_state import RunState, TrainResult
+from legacylens.training.sampling import epoch_batches, natural_batches, steps_of_epoch, stream_seed
+from legacylens.training.simulated import require_realistic, simulations_hash
 
 BEST_NAME, LAST_NAME, LOG_NAME = "best.pt", "last.pt", "log.csv"
 EVALUATION_BATCH = 128
+MOST_VALIDATIONS = 40
+"""With a budget of steps, short epochs are joined so that validating takes no longer than training."""
 # Purposes of the random streams of an epoch.
-_ORDER, _AUGMENT, _NETWORK = 0, 1, 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainResult:
-    """What a training run came to."""
-
-    best: Path
-    """The network to use."""
-    last: Path
-    """The newest network, with the state to continue from."""
-    network: str
-    """Name of the network."""
-    epochs: int
-    """Epochs trained."""
-    best_epoch: int
-    """Epoch of the best network, from 1."""
-    recall: float
-    """Its recall on the validation split at ``selection_fpr``; it was chosen by it, so it is optimistic."""
-    partial: float
-    """Its mean recall up to ten times that rate."""
-    selection_fpr: float
-    """The false-positive rate."""
-    stopped: str
-    """Why it ended: ``epochs``, ``patience`` or ``time``."""
-    minutes: float
-    """Time spent training, over all interruptions."""
-    images_per_second: float
-    """Cutouts trained on per second, validation included."""
-    counts: dict[str, int]
-    """Objects by split and class."""
-    left_out: dict[str, int]
-    """Objects of the sample without a cutout, by split and class."""
-    sample_hash: str
-    """Identity of the labels and the split."""
-    pretrained: str
-    """What of the weights to start from was used; empty if the start was fresh."""
-    clipped: list[dict[str, Any]]
-    """Mean fraction of clipped pixels by class and magnitude; empty for a stretch that clips nothing."""
-
-    def summary(self) -> dict[str, Any]:
-        """Return the result as JSON-compatible values."""
-        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
-
-
-@dataclass(kw_only=True)
-class _State:
-    """What changes during a run, and goes into ``last.pt``."""
-
-    network: Network
-    optimizer: torch.optim.AdamW
-    mean: RunningMean[Network]
-    epoch: int = 0
-    step: int = 0
-    images: int = 0
-    seconds: float = 0.0
-    stopped: str = ""
-    best_epoch: int = 0
-    history: list[dict[str, float]]
-
-    def to_dict(self, identity: str) -> dict[str, Any]:
-        return {
-            "identity": identity,
-            "weights": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "mean_updates": self.mean.updates,
-            "epoch": self.epoch,
-            "step": self.step,
-            "images": self.images,
-            "seconds": self.seconds,
-            "stopped": self.stopped,
-            "best_epoch": self.best_epoch,
-            "history": json.dumps(self.history),
-        }
-
-    def restore(self, record: dict[str, Any], averaged: dict[str, Tensor]) -> None:
-        self.network.load_state_dict(record["weights"])
-        self.optimizer.load_state_dict(record["optimizer"])
-        self.mean.network.load_state_dict(averaged)
-        self.mean.updates = record["mean_updates"]
-        self.epoch, self.step, self.images = record["epoch"], record["step"], record["images"]
-        self.seconds, self.stopped, self.best_epoch = record["seconds"], record["stopped"], record["best_epoch"]
-        self.history = json.loads(record["history"])
+_ORDER, _AUGMENT, _NETWORK, _INJECT = 0, 1, 2, 3
 
 
 def train(
@@ -163,18 +85,12 @@ def train(
     """
     out = Path(out)
     execution = Execution.choose(config.network, device=device, precision=config.precision)
-    data = open_training_data(
-        store,
-        sample,
-        preprocessing=config.preprocessing,
-        min_positives=config.min_positives,
-        memory_gb=config.memory_gb,
-    )
-    identity = json.dumps({"configuration": config.model_dump(mode="json"), "sample": data.sample_hash}, sort_keys=True)
+    data = open_training_data(store, sample, config)
+    identity = run_identity(config, data.sample_hash)
     out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out)
     if restart:
-        for name in (BEST_NAME, LAST_NAME, LOG_NAME):
+        for name in (BEST_NAME, LAST_NAME, LOG_NAME, TABLE_NAME):
             (out / name).unlink(missing_ok=True)
     with torch.random.fork_rng(devices=[execution.device] if execution.device.type == "cuda" else []):
         run = _Run(config=config, data=data, out=out, execution=execution, identity=identity, description=description)
@@ -185,15 +101,33 @@ def train(
             out,
             step="train",
             configuration=config.model_dump(mode="json"),
-            inputs={
-                "store": store,
-                "sample": sample,
-                **({} if config.pretrained is None else {"pretrained": config.pretrained}),
-            },
+            inputs={"store": store, "sample": sample, **_files_of(config)},
             seeds={"train": config.seed},
             results=result.summary(),
         )
     return result
+
+
+def _files_of(config: TrainConfig) -> dict[str, str]:
+    """Return the files that a configuration names, by what they are."""
+    named = {
+        "pretrained": config.pretrained,
+        "extra_lenses": config.extra_lenses,
+        "left_out": config.left_out,
+        "simulations": config.simulations.store,
+    }
+    return {name: path for name, path in named.items() if path is not None}
+
+
+def run_identity(config: TrainConfig, sample_hash: str) -> str:
+    """Return what two runs have in common if one may go on with the other: configuration, sample, contents of files."""
+    files = {
+        name: simulations_hash(path) if name == "simulations" else sha256_of_file(path)
+        for name, path in _files_of(config).items()
+        if Path(path).exists()
+    }
+    document = {"configuration": config.model_dump(mode="json"), "sample": sample_hash, "files": files}
+    return json.dumps(document, sort_keys=True)
 
 
 class _Run:
@@ -217,16 +151,28 @@ class _Run:
         if config.pretrained is not None:
             self.pretrained = load_pretrained(network, config.pretrained).sentence()
         network = execution.place(network)
-        self.state = _State(
+        aligner = make_aligner(config.alignment, _features_of(network), config.seed)
+        if aligner is not None:
+            aligner = aligner.to(execution.device)
+        self.state = RunState(
             network=network,
-            optimizer=make_optimizer(network, learning_rate=config.learning_rate, weight_decay=config.weight_decay),
+            aligner=aligner,
+            optimizer=make_optimizer(
+                [network, *([] if aligner is None else [aligner])],
+                learning_rate=config.learning_rate,
+                weight_decay=config.weight_decay,
+            ),
             mean=RunningMean(network, config.average),
-            history=[],
         )
-        others = int((data.train.labels == 0).sum())
-        self.steps_per_epoch = -(-others // (config.batch - config.lenses_per_batch))
+        if config.sampling == "natural":
+            self.steps_per_epoch = max(len(data.train) // config.batch, 1)
+        else:
+            others = int((data.train.labels == 0).sum())
+            self.steps_per_epoch = steps_of_epoch(others, config.batch - config.lenses_per_batch)
+        if config.steps is not None:
+            self.steps_per_epoch *= -(-config.steps // (MOST_VALIDATIONS * self.steps_per_epoch))
         self.validation_lenses = int((data.validation.labels == 1).sum())
-        self.total_steps = self.steps_per_epoch * config.epochs
+        self.total_steps = config.steps or self.steps_per_epoch * config.epochs
 
     def go(self) -> bool:
         """Train until the end, from wherever ``last.pt`` says; return whether there was anything left to do."""
@@ -263,29 +209,68 @@ class _Run:
         budget = self.config.max_minutes
         return by_steps if budget is None else max(by_steps, seconds / (60.0 * budget))
 
+    def _order(self) -> list[NDArray[np.int64]]:
+        """Return the training rows of every batch of the next epoch."""
+        config, state, train = self.config, self.state, self.data.train
+        rng = np.random.default_rng(stream_seed(config.seed, state.epoch, _ORDER))
+        if config.sampling == "natural":
+            return natural_batches(len(train), batch=config.batch, rng=rng, steps=self.steps_per_epoch)
+        simulated = self.data.simulated
+        n_others = config.batch - config.lenses_per_batch
+        return epoch_batches(
+            train.labels,
+            batch=config.batch,
+            lenses_per_batch=config.lenses_per_batch,
+            rng=rng,
+            steps=self.steps_per_epoch,
+            simulated=() if simulated is None else len(train) + np.arange(len(simulated)),
+            simulated_per_batch=config.simulated_per_batch,
+            hard=state.hard,
+            hard_per_batch=round(config.mining.share * n_others) if state.hard else 0,
+        )
+
+    def _mine(self) -> None:
+        """Find hard non-lenses, once, when the time has come."""
+        config, state = self.config, self.state
+        if not config.mining.share or state.hard or self._progress(state.seconds) < config.mining.start:
+            return
+        with torch.no_grad():
+            scores = self._predict(self.data.train)
+        found = mine(scores, self.data.train.labels, config.mining)
+        state.hard = found.rows.tolist()
+        names = self.data.train.names(np.concatenate([found.suspicious, found.rows]))
+        write_parquet(self.out / TABLE_NAME, as_table(found, names, scores))
+
+    def _rate(self) -> float:
+        config, progress = self.config, self._progress(self.state.seconds)
+        if config.schedule == "halving":
+            return config.learning_rate * (0.5 if progress >= config.halve_after else 1.0)
+        return config.learning_rate * learning_rate_factor(progress, config.warmup)
+
     def _epoch(self, bar: ProgressBar) -> None:
         config, state = self.config, self.state
         start = time.perf_counter()
         before = state.seconds
-        order = epoch_batches(
-            self.data.train.labels,
-            batch=config.batch,
-            lenses_per_batch=config.lenses_per_batch,
-            rng=np.random.default_rng(stream_seed(config.seed, state.epoch, _ORDER)),
-        )
+        self._mine()
+        order = self._order()
         generator = torch.Generator().manual_seed(stream_seed(config.seed, state.epoch, _AUGMENT))
         torch.manual_seed(stream_seed(config.seed, state.epoch, _NETWORK))  # for dropout
         state.network.train()
         losses, rate, out_of_time = [], 0.0, False
-        for number, rows in enumerate(order):
-            rate = config.learning_rate * learning_rate_factor(self._progress(state.seconds), config.warmup)
+        batches = self.data.batches(
+            order, lambda group: np.random.default_rng(stream_seed(config.seed, state.epoch, _INJECT, group))
+        )
+        for number, (rows, pixels) in enumerate(zip(order, batches, strict=True)):
+            rate = self._rate()
             for parameters in state.optimizer.param_groups:
                 parameters["lr"] = rate
-            losses.append(self._step(rows, generator, number))
+            losses.append(self._step(rows, pixels, generator, number))
             state.step += 1
             state.images += len(rows)
             state.seconds = before + time.perf_counter() - start
             bar.advance()
+            if state.step >= self.total_steps:
+                break
             if config.max_minutes is not None and state.seconds >= 60.0 * config.max_minutes:
                 out_of_time = True
                 break
@@ -319,29 +304,41 @@ class _Run:
             f"recall {merit.recall:.2f} at FPR {config.selection_fpr:g}"
         )
 
-    def _step(self, rows: NDArray[np.int64], generator: torch.Generator, number: int) -> float:
-        config, state = self.config, self.state
-        images = torch.from_numpy(self.data.train.images(rows))
-        images = augment(images, config.augmentation, preprocessing=config.preprocessing, generator=generator)
-        targets = torch.from_numpy(self.data.train.labels[rows]).to(torch.float32)
+    def _step(
+        self, rows: NDArray[np.int64], pixels: NDArray[np.float32], generator: torch.Generator, number: int
+    ) -> float:
+        config, state, n_real = self.config, self.state, len(self.data.train)
+        images = augment(
+            torch.from_numpy(pixels), config.augmentation, preprocessing=config.preprocessing, generator=generator
+        )
+        labels = self.data.labels(rows)
+        targets = torch.from_numpy(labels).to(torch.float32)
         if config.augmentation.mixup:
             images, targets = mix(images, targets, share=config.augmentation.mixup, generator=generator)
-        targets = targets.to(self.execution.device)
+        kind = torch.from_numpy(np.where(labels == 0, 0, np.where(rows < n_real, 1, 2)))
         smoothing = config.label_smoothing
-        logits = self.execution.logits(state.network, images, config.preprocessing)
-        loss = binary_cross_entropy_with_logits(logits, targets * (1.0 - 2.0 * smoothing) + smoothing)
-        value = float(loss.detach())
-        if not np.isfinite(value):
-            self._report_bad_batch(rows, number, value)
+        targets = (targets * (1.0 - 2.0 * smoothing) + smoothing).to(self.execution.device)
         state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        value = 0.0
+        parts = zip(*(tensor.chunk(config.accumulate) for tensor in (images, targets, kind)), strict=True)
+        for part_images, part_targets, part_kind in parts:
+            features, logits = self.execution.forward(state.network, part_images, config.preprocessing)
+            loss = binary_cross_entropy_with_logits(logits, part_targets)
+            if state.aligner is not None:
+                progress = self._progress(state.seconds)
+                loss = loss + state.aligner(features[part_kind == 1], features[part_kind == 2], progress)
+            value += float(loss.detach()) / config.accumulate
+            if not np.isfinite(value):
+                self._report_bad_batch(rows, pixels, number, value)
+            (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()
         state.mean.update(state.network)
         return value
 
-    def _report_bad_batch(self, rows: NDArray[np.int64], number: int, value: float) -> None:
-        images = self.data.train.images(rows)
-        names = self.data.train.names(rows)
+    def _report_bad_batch(
+        self, rows: NDArray[np.int64], images: NDArray[np.float32], number: int, value: float
+    ) -> None:
+        names = self.data.names(rows)
         holes = [name for name, image in zip(names, images, strict=True) if not np.isfinite(image).all()]
         kept = f"{LAST_NAME} of epoch {self.state.epoch}" if self.state.epoch else "nothing, no epoch was finished"
         cause = (
@@ -392,6 +389,7 @@ class _Run:
                 "counts": self.data.counts(),
                 "bf16": self.execution.bf16,
                 "pretrained": self.pretrained,
+                "simulations": "" if self.data.simulated is None else require_realistic(self.config.simulations),
             },
             seed=self.config.seed,
             code_hash=code_hash(),
@@ -437,7 +435,14 @@ class _Run:
             sample_hash=self.data.sample_hash,
             pretrained=self.pretrained,
             clipped=clipping_by_class(self.data.train, self.config.preprocessing),
+            recipe=self.config.recipe,
         )
+
+
+def _features_of(network: Network) -> int:
+    """Return the number of features that a network's last layer, or the first of its last layers, takes."""
+    first = next(part for part in network.head.modules() if isinstance(part, torch.nn.Linear))
+    return first.in_features
 
 
 def _holds_epoch(path: Path, epoch: int) -> bool:
