@@ -105,6 +105,37 @@ def read_parquet(path: str | Path, *, columns: list[str] | None = None) -> pd.Da
         ) from error
 
 
+def iter_parquet(
+    path: str | Path, *, columns: list[str] | None = None, rows: int = 1_000_000
+) -> Iterator[pd.DataFrame]:
+    """Read a Parquet table in blocks of rows; an absent or broken file is named.
+
+    Raises
+    ------
+    FileProblem
+        If there is no such file, or it is not whole Parquet, or lacks a column.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileProblem(path, "no such table", "Run the step that writes it, or give another path.", reason="missing")
+    try:
+        with pq.ParquetFile(path) as table:
+            missing = [name for name in columns or () if name not in table.schema_arrow.names]
+            if missing:
+                raise FileProblem(
+                    path, f"no column {', '.join(missing)}", "Run the step that writes it again.", reason="columns"
+                )
+            for batch in table.iter_batches(batch_size=rows, columns=columns):
+                yield pd.DataFrame(pa.Table.from_batches([batch]).to_pandas())
+    except (pa.ArrowException, OSError) as error:
+        raise FileProblem(
+            path,
+            f"not a readable Parquet table ({error})",
+            "Write it again; it may be truncated.",
+            reason="truncated",
+        ) from error
+
+
 def sha256_of_file(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes."""
     digest = hashlib.sha256()

@@ -101,6 +101,15 @@ def test_rows_of_a_brick_that_was_given_up_are_counted_as_such():
     assert removed_by(frame) == ["bailout"]
 
 
+def test_declination_limits_are_a_cut_like_any_other():
+    frame = passing(4)
+    frame["dec"] = [-18.1, -18.0, 32.0, 32.1]
+    mask, counts = select_parent(frame, ParentCuts(dec_min=-18.0, dec_max=32.0))
+    assert mask.tolist() == [False, True, True, False]
+    assert {count.cut: count.removed for count in counts if count.removed} == {"declination": 2}
+    assert "declination" not in {count.cut for count in select_parent(frame, CUTS)[1]}
+
+
 def test_masks_that_say_what_is_near_do_not_remove():
     frame = passing()
     frame["maskbits"] = mask_value("MEDIUM", "GALAXY", "CLUSTER", "WISEM1", "SUB_BLOB")

@@ -12,7 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from legacylens.errors import ConfigurationError, FileProblem
-from legacylens.files import atomic_path, read_parquet, remove_leftovers, write_json, write_parquet, write_text
+from legacylens.files import (
+    atomic_path,
+    iter_parquet,
+    read_parquet,
+    remove_leftovers,
+    write_json,
+    write_parquet,
+    write_text,
+)
 from legacylens.provenance import code_hash, hash_of_input, read_provenance, write_provenance
 
 
@@ -121,3 +129,19 @@ def test_a_file_problem_crosses_a_process_boundary():
 
     error = pickle.loads(pickle.dumps(FileProblem("a.fits", "truncated", "Fetch it again.", reason="truncated")))
     assert (error.path, error.reason, str(error)) == ("a.fits", "truncated", "a.fits: truncated. Fetch it again.")
+
+
+def test_a_table_in_blocks_is_the_table(tmp_path):
+    frame = pd.DataFrame({"a": np.arange(10), "b": list("abcdefghij")})
+    write_parquet(tmp_path / "t.parquet", frame)
+    blocks = list(iter_parquet(tmp_path / "t.parquet", rows=4))
+    assert [len(block) for block in blocks] == [4, 4, 2]
+    pd.testing.assert_frame_equal(pd.concat(blocks, ignore_index=True), read_parquet(tmp_path / "t.parquet"))
+    assert list(next(iter_parquet(tmp_path / "t.parquet", columns=["b"])).columns) == ["b"]
+    with pytest.raises(FileProblem, match="no column c"):
+        next(iter_parquet(tmp_path / "t.parquet", columns=["a", "c"]))
+    with pytest.raises(FileProblem, match="no such table"):
+        next(iter_parquet(tmp_path / "u.parquet"))
+    (tmp_path / "t.parquet").write_bytes((tmp_path / "t.parquet").read_bytes()[:-40])
+    with pytest.raises(FileProblem, match="not a readable Parquet table"):
+        next(iter_parquet(tmp_path / "t.parquet"))

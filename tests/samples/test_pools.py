@@ -8,11 +8,13 @@ import pytest
 from typer.testing import CliRunner
 
 from legacylens.cli.main import app
+from legacylens.cutouts.bricks import read_targets
 from legacylens.cutouts.writer import write_store
 from legacylens.errors import FileProblem, InputError
 from legacylens.files import write_parquet
 from legacylens.samples.build import build_sample, make_sample, read_sample, sample_hash
 from legacylens.samples.config import SampleConfig
+from legacylens.samples.draw import in_fraction
 from legacylens.samples.leave_one_out import leave_one_out
 from legacylens.samples.pools import HARD, INSPECTED, REPRESENTATIVE, draw_split, read_verdicts
 from legacylens.samples.suspicious import make_queue, suspicious_queue
@@ -146,9 +148,60 @@ def test_the_draw_depends_on_neither_order_nor_luck():
         parent.sample(frac=1, random_state=1), systems, CONFIG, contaminants=contaminants.sample(frac=1, random_state=2)
     )
     pd.testing.assert_frame_equal(one.frame, other.frame)
-    part = one.frame[(one.frame["split"] == "sealed")]
+    part = one.frame[(one.frame["split"] == "sealed")].assign(in_brick=True)
     pool, _ = draw_split(part, CONFIG, 4.0)
     assert pool.index.equals(part.index)
+
+
+# ---------------------------------------------------------------- few bricks
+
+
+def test_representative_non_lenses_come_from_few_bricks_and_the_parents_of_the_rest_are_not_read(tmp_path):
+    """Reading only what can be used gives the same objects as looking at everything."""
+    parent, systems, contaminants = sky(n=6000)
+    parent["brickname"] = [f"{i % 60:04d}m030" for i in range(len(parent))]
+    config = CONFIG.model_copy(update={"brick_fraction": 0.3})
+    whole = build_sample(parent, systems, config, contaminants=contaminants)
+    used = whole.frame[whole.frame["label"].isin([0, 1]) & (whole.frame["split"] != "guard")]
+    bricks = set(used.loc[used["pool"] == REPRESENTATIVE, "brickname"])
+    assert 8 <= len(bricks) <= 30  # 18 expected of 60
+    chosen = in_fraction(sorted(set(parent["brickname"])), 0.3, config.draw_seed)
+    assert bricks <= set(np.array(sorted(set(parent["brickname"])))[chosen])
+    hard = used[used["pool"] == HARD]
+    assert not set(hard["brickname"]) <= bricks
+    assert set(hard["split"]) == {"train"}
+    assert used.loc[used["label"] == 1, "brickname"].nunique() > 30
+    for split in ("validation", "sealed"):
+        part = parent[parent["source_id"].isin(whole.frame.loc[whole.frame["split"] == split, "source_id"])]
+        assert len(used[(used["split"] == split) & (used["label"] == 0)]) < 0.5 * len(part)
+    write_parquet(tmp_path / "parent.parquet", parent)
+    write_parquet(tmp_path / "systems.parquet", systems)
+    write_parquet(tmp_path / "contaminants.parquet", contaminants)
+    summary = make_sample(
+        tmp_path, tmp_path, tmp_path / "s", config, contaminants_path=tmp_path / "contaminants.parquet"
+    )
+    thin = read_sample(tmp_path / "s").frame
+    assert len(thin) + summary["parents_elsewhere"] == len(parent)
+    assert summary["parents_elsewhere"] > 2500
+    columns = ["source_id", "label", "split", "pool", "contaminant", "stratum", "cell"]
+    again = thin[thin["label"].isin([0, 1]) & (thin["split"] != "guard")]
+    pd.testing.assert_frame_equal(
+        used[columns].sort_values("source_id", ignore_index=True),
+        again[columns].sort_values("source_id", ignore_index=True),
+    )
+    # What is used of a sample is what is cut.
+    targets = read_targets(tmp_path / "s/sample.parquet")
+    assert set(targets["source_id"]) == set(used["source_id"])
+    assert list(targets.columns) == ["source_id", "ra", "dec", "brickname"]
+
+
+def test_fractions_of_bricks_are_stable_and_nested():
+    names = [f"{k:04d}p100" for k in range(5000)]
+    some, more = in_fraction(names, 0.02, 7), in_fraction(names, 0.1, 7)
+    assert not (some & ~more).any()
+    assert abs(more.mean() - 0.1) < 5 * np.sqrt(0.1 * 0.9 / 5000)
+    assert in_fraction(names, 1.0, 7).all()
+    assert (in_fraction(names[::-1], 0.1, 7)[::-1] == more).all()
 
 
 # ---------------------------------------------------------------- verdicts
@@ -159,11 +212,11 @@ def test_what_looks_like_a_lens_leaves_with_its_surroundings_and_what_does_not_b
     first = build_sample(parent, systems, CONFIG).frame
     train = first[(first["label"] == 0) & (first["split"] == "train")]
     suspects, cleared = train["source_id"].iloc[:5].tolist(), train["source_id"].iloc[5:20].tolist()
-    lens = first.loc[first["label"] == 1, "source_id"].iloc[0]
+    lens, unseen = first.loc[first["label"] == 1, "source_id"].iloc[:2]
     verdicts = pd.DataFrame(
         {
-            "source_id": [*suspects, *cleared, lens, "1_2_3"],
-            "verdict": ["lens"] * 3 + ["maybe"] * 2 + ["no"] * len(cleared) + ["maybe", "lens"],
+            "source_id": [*suspects, *cleared, lens, "1_2_3", unseen],
+            "verdict": ["lens"] * 3 + ["maybe"] * 2 + ["no"] * len(cleared) + ["maybe", "lens", "no"],
         }
     )
     sample = build_sample(parent, systems, CONFIG, verdicts=verdicts)
@@ -173,6 +226,8 @@ def test_what_looks_like_a_lens_leaves_with_its_surroundings_and_what_does_not_b
     assert set(frame.loc[cleared, "contaminant"]) == {INSPECTED}
     assert set(frame.loc[cleared, "pool"]) == {HARD}
     assert frame.loc[lens, "label"] == 1
+    assert (frame.loc[unseen, "label"], frame.loc[unseen, "contaminant"]) == (-1, "")
+    assert "does not see" in frame.loc[unseen, "reason"]
     assert sample.summary["verdicts_without_object"] == 1
     used, out = frame[frame["label"] == 0], frame.loc[suspects]
     near, _, _ = match_within(used["ra"], used["dec"], out["ra"], out["dec"], 20.0)
@@ -225,7 +280,7 @@ def test_the_queue_shows_the_highest_non_lenses_of_the_open_splits(folder):
     assert queue["viewer"].str.startswith("https://www.legacysurvey.org/viewer?ra=").all()
     above, counts = suspicious_queue(sample, pd.read_parquet(folder / "scores.parquet"), above=0.9, limit=10_000)
     assert above["score"].min() >= 0.9
-    assert counts["below"] + len(above) == len(open_ones)
+    assert counts["beyond_the_score"] + len(above) == len(open_ones)
 
 
 def test_verdicts_go_round(folder):
@@ -250,6 +305,19 @@ def test_verdicts_go_round(folder):
     )
     assert not set(again["source_id"]) & set(table["source_id"][:20])
     assert counts["judged_before"] >= 10
+
+
+def test_the_least_convincing_lenses_can_be_queued_too(folder):
+    """Paper IV kept 1,372 of some 12,000 known systems after somebody had looked at the survey's images of all."""
+    queue, summary = make_queue(folder / "sample", folder / "scores.parquet", folder / "q", limit=20, lenses=True)
+    sample = read_sample(folder / "sample").frame
+    joined = sample.merge(pd.read_parquet(folder / "scores.parquet"), on="source_id")
+    lenses = joined[(joined["label"] == 1) & joined["split"].isin(["train", "validation"])]
+    assert queue["source_id"].tolist() == lenses.nsmallest(20, "logit")["source_id"].tolist()
+    assert summary["lenses"] == int((sample["label"] == 1).sum())
+    low, counts = make_queue(folder / "sample", folder / "scores.parquet", folder / "q", above=0.1, lenses=True)
+    assert low["score"].max() <= 0.1
+    assert counts["beyond_the_score"] > 0
 
 
 def test_scores_of_another_run_are_refused(folder):

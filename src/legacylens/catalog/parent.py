@@ -39,6 +39,12 @@ class ParentCuts(Settings):
     nobs_min: int = Field(default=3, ge=0)
     """Least number of exposures, in each of g, r and z."""
 
+    dec_min: float = Field(default=-90.0, ge=-90, le=90)
+    """Least declination [deg]."""
+
+    dec_max: float = Field(default=90.0, ge=-90, le=90)
+    """Largest declination [deg]. Inchausti et al. 2025 stayed below +32, where one camera has seen everything."""
+
     maskbits_excluded: tuple[str, ...] = (
         "NPRIMARY",
         "BRIGHT",
@@ -157,12 +163,18 @@ def select_parent(frame: pd.DataFrame, cuts: ParentCuts) -> tuple[NDArray[np.boo
     ra, dec = frame["ra"].to_numpy(dtype=np.float64), frame["dec"].to_numpy(dtype=np.float64)
     kind = frame["type"]
     bits = frame["maskbits"].to_numpy(dtype=np.int64)
+    in_dec = (dec >= cuts.dec_min) & (dec <= cuts.dec_max)
     steps: list[tuple[str, str, NDArray[np.bool_]]] = [
         ("bailout", "rows of a brick that was given up, RA = Dec = 0", ~((ra == 0) & (dec == 0))),
         (
             "position",
             "RA or Dec outside [0, 360) and [-90, 90], or NaN",
             (ra >= 0) & (ra < 360) & (np.abs(dec) <= 90),
+        ),
+        *(
+            [("declination", f"Dec outside of {cuts.dec_min:g} to {cuts.dec_max:g} deg", in_dec)]
+            if (cuts.dec_min, cuts.dec_max) != (-90.0, 90.0)
+            else []
         ),
         ("duplicate", "type DUP: a source counted elsewhere, without optical flux", (kind != "DUP").to_numpy()),
         ("type", f"type not one of {', '.join(cuts.types)}", kind.isin(cuts.types).to_numpy()),

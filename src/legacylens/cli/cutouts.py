@@ -18,7 +18,12 @@ def _cutouts() -> None:
 @app.command()
 def cut(
     release: Annotated[str, typer.Argument(help="Release folder, or a URL (https, s3, file).")],
-    targets: Annotated[Path, typer.Argument(help="Parquet table with source_id, ra, dec in degrees and brickname.")],
+    targets: Annotated[
+        Path,
+        typer.Argument(
+            help="Parquet table with source_id, ra, dec [deg] and brickname; of a sample, what is used of it."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the store; what it has is not cut again.")],
     workers: Annotated[int, typer.Option(min=0, help="Processes, one brick each; 0: in this process.")] = 1,
     stamp: Annotated[int, typer.Option(help="Side of a stamp in pixels, odd.")] = 101,

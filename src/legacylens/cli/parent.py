@@ -20,6 +20,7 @@ def parent(
     ] = 20.0,
     nobs_min: Annotated[int, typer.Option(help="Least number of exposures in each of g, r, z.")] = 3,
     types: Annotated[str, typer.Option(help="Tractor types, with commas.")] = "SER,DEV,REX,EXP",
+    dec_max: Annotated[float, typer.Option(help="Largest declination [deg].")] = 90.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes, one sweep each.")] = 1,
     tap: Annotated[
         str | None, typer.Option(help="TAP service to ask instead of files, e.g. https://datalab.noirlab.edu/tap.")
@@ -52,7 +53,7 @@ def parent(
 
     cuts = record_from(
         ParentCuts,
-        {"z_mag_max": z_mag_max, "nobs_min": nobs_min, "types": tuple(types.upper().split(","))},
+        {"z_mag_max": z_mag_max, "nobs_min": nobs_min, "types": tuple(types.upper().split(",")), "dec_max": dec_max},
         "options of legacylens parent",
     )
     if (tap is None) == (not sources):

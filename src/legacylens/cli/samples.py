@@ -108,7 +108,8 @@ def suspicious(
     verdicts: Annotated[
         list[Path] | None, typer.Option(help="Tables with earlier verdicts: those are not shown again; repeatable.")
     ] = None,
-    above: Annotated[float | None, typer.Option(help="Lowest score that is shown.")] = None,
+    lenses: Annotated[bool, typer.Option("--lenses", help="Queue the lenses with the lowest scores instead.")] = False,
+    above: Annotated[float | None, typer.Option(help="Lowest score that is shown (of lenses: highest).")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most objects.")] = 200,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -116,7 +117,8 @@ def suspicious(
 
     The numbers on the sheets are the rows of suspicious.csv. Fill in its column verdict (lens, maybe, no; empty is
     not looked at) and give the table to `samples build --verdicts`: lens and maybe leave the non-lenses, no becomes a
-    hard one. The sealed cells are not shown.
+    hard one. With --lenses: a known lens that nobody can see in the image (no) leaves the lenses. The sealed cells are
+    not shown.
 
     \b
     Example:
@@ -125,7 +127,9 @@ def suspicious(
     from legacylens.cli.output import show, table
     from legacylens.samples.suspicious import make_queue
 
-    queue, summary = make_queue(sample, scores, out, verdict_paths=verdicts or (), above=above, limit=limit)
+    queue, summary = make_queue(
+        sample, scores, out, verdict_paths=verdicts or (), above=above, limit=limit, lenses=lenses
+    )
     summary["sheets"], summary["without_cutout"] = _sheets(queue, store, out) if store is not None else ([], 0)
 
     def render() -> list[object]:

@@ -172,7 +172,7 @@ def cut_targets(
 
 
 def read_targets(path: str | Path) -> pd.DataFrame:
-    """Read the columns of a target table (Parquet) that cutting needs.
+    """Read the columns of a target table (Parquet) that cutting needs; of a sample, the objects that are used.
 
     Raises
     ------
@@ -186,8 +186,11 @@ def read_targets(path: str | Path) -> pd.DataFrame:
     except (OSError, pa.ArrowException):
         present = []  # reading says what is wrong
     columns = [name for name in ("source_id", "ra", "dec", "brickname") if name in present]
-    frame = read_parquet(path, columns=columns or None)
+    is_sample = {"label", "split"} <= set(present)
+    frame = read_parquet(path, columns=[*columns, *(["label", "split"] if is_sample else [])] or None)
     _require_columns(frame)
+    if is_sample:
+        frame = frame.loc[frame["label"].isin([0, 1]) & (frame["split"] != "guard"), columns].reset_index(drop=True)
     return frame
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from legacylens.errors import FileProblem, InputError
-from legacylens.files import read_parquet, write_json, write_parquet
+from legacylens.files import iter_parquet, read_parquet, write_json, write_parquet
 from legacylens.provenance import write_provenance
 from legacylens.samples.config import GUARD, SPLITS, SampleConfig
-from legacylens.samples.draw import strata
+from legacylens.samples.draw import in_fraction, strata
 from legacylens.samples.labels import (
     LENS,
     NON_LENS,
@@ -40,6 +40,7 @@ from legacylens.samples.pools import (
     read_verdicts,
 )
 from legacylens.samples.split import split_objects
+from legacylens.survey.sphere import nearest
 
 SAMPLE_NAME = "sample.parquet"
 SUMMARY_NAME = "sample.json"
@@ -162,10 +163,17 @@ def build_sample(
     unseen = frame["held_out"].to_numpy() & (frame["split"] != "sealed").to_numpy()
     frame.loc[unseen, "label"] = UNUSED
     frame.loc[unseen, "reason"] = REASON_LEFT_OUT
+    frame["in_brick"] = in_fraction(frame["brickname"], config.brick_fraction, config.draw_seed)
+    matched = config.matched_splits if config.negatives_per_positive is not None else ()
+    # Outside of the chosen bricks only the hard pool of a drawn split is left.
+    elsewhere = (frame["label"] == NON_LENS) & ~frame["in_brick"]
+    elsewhere &= ~((frame["contaminant"] != "") & frame["split"].isin(matched))
+    frame.loc[elsewhere, "label"] = UNUSED
+    frame.loc[elsewhere, "reason"] = REASON_NOT_DRAWN
     is_used = frame["split"].isin(SPLITS) & (frame["label"] == NON_LENS)
     frame["pool"] = pd.Series(np.where(is_used, REPRESENTATIVE, ""), dtype=str)
     drawn: dict[str, list[dict[str, Any]]] = {}
-    for split in config.matched_splits if config.negatives_per_positive is not None else ():
+    for split in matched:
         part = frame[(frame["split"] == split) & (frame["label"] != UNUSED)]
         pool, table = draw_split(part, config, float(config.negatives_per_positive or 0.0))
         frame.loc[part.index, "pool"] = pool
@@ -325,9 +333,10 @@ def make_sample(
     if verdict_paths:
         inputs |= {f"verdicts {place}": Path(path) for place, path in enumerate(verdict_paths)}
         verdicts = read_verdicts(verdict_paths)
-    sample = build_sample(
-        read_parquet(parent_path), read_parquet(systems_path), config, contaminants=contaminants, verdicts=verdicts
-    )
+    systems = read_parquet(systems_path)
+    parent, not_read = read_parent(parent_path, systems, config, contaminants=contaminants)
+    sample = build_sample(parent, systems, config, contaminants=contaminants, verdicts=verdicts)
+    sample.summary["parents_elsewhere"] = not_read
     write_sample(sample, out)
     write_provenance(
         out,
@@ -338,6 +347,36 @@ def make_sample(
         results={"hash": sample.summary["hash"], "counts": sample.summary["counts"]},
     )
     return sample.summary
+
+
+def read_parent(
+    path: str | Path, systems: pd.DataFrame, config: SampleConfig, *, contaminants: pd.DataFrame | None = None
+) -> tuple[pd.DataFrame, int]:
+    """Read the rows of a parent table that can be in a sample, block by block.
+
+    With a ``brick_fraction`` below 1 these are the rows of the chosen bricks and those near a known system or a
+    contaminant, so that the parents of a whole survey need little memory.
+
+    Returns
+    -------
+    parent
+        The columns that a sample needs.
+    elsewhere
+        Number of rows that were passed over.
+    """
+    if config.brick_fraction >= 1.0:
+        return read_parquet(path), 0
+    places = [systems, *([contaminants] if contaminants is not None else [])]
+    ra, dec = (np.concatenate([table[name].to_numpy(np.float64) for table in places]) for name in ("ra", "dec"))
+    parts, total = [], 0
+    for rows in iter_parquet(path, columns=list(_NEEDED)):
+        total += len(rows)
+        keep = in_fraction(rows["brickname"], config.brick_fraction, config.draw_seed)
+        position = rows["ra"].between(0, 360) & rows["dec"].between(-90, 90)
+        _, separation = nearest(rows["ra"].where(position, 0.0), rows["dec"].where(position, 90.0), ra, dec)
+        parts.append(rows[keep | (separation <= config.exclusion_radius_arcsec) | ~position.to_numpy()])
+    parent = pd.concat(parts, ignore_index=True)
+    return parent, total - len(parent)
 
 
 def _table_in(path: str | Path, name: str) -> Path:

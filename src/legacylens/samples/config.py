@@ -56,6 +56,10 @@ class SampleConfig(Settings):
     matched_splits: tuple[Split, ...] = ("train",)
     """Splits whose non-lenses are drawn in proportion to the lenses in bins of Tractor type and z exposures. The others
     keep every non-lens, because a false-positive rate is a statement about the sky and not about a drawn set."""
+    brick_fraction: float = Field(default=1.0, gt=0, le=1)
+    """Representative non-lenses come from this fraction of the bricks, chosen by a hash of their names. A brick is some
+    50 MB and holds 150 parents: 134,182 random non-lenses lie in 100,000 bricks (5 TB to fetch), but 1 percent of the
+    bricks have three times as many. Lenses and hard non-lenses come from all of them."""
     hard_fraction: float = Field(default=0.15, ge=0, lt=1)
     """Largest share of the non-lenses of a drawn split that comes from the hard pool: objects that somebody has seen to
     be no lens (contaminants, and negative verdicts). They are drawn on top of their share in the sky."""

@@ -21,6 +21,14 @@ def stable_order(source_id: ArrayLike, seed: int) -> NDArray[np.uint64]:
     return np.fromiter((int.from_bytes(digest[:8], "big") for digest in digests), dtype=np.uint64)
 
 
+def in_fraction(names: ArrayLike, fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Return which names (of bricks) are among a fraction of all, by a hash of each alone."""
+    distinct, place = np.unique(np.asarray(names, dtype=str), return_inverse=True)
+    if fraction >= 1.0:
+        return np.ones(len(place), dtype=bool)
+    return np.asarray((stable_order(distinct, seed) / 2.0**64 < fraction)[place])
+
+
 def strata(types: pd.Series, nobs_z: pd.Series, edges: Sequence[int]) -> pd.Series:
     """Return the bin of each object, e.g. ``SER 6-10``.
 

@@ -24,6 +24,7 @@ REASON_DUPLICATE = "same galaxy listed twice"
 REASON_LEFT_OUT = "known lens of a list or channel that is left out"
 REASON_NOT_DRAWN = "non-lens not drawn"
 REASON_SEEN = "seen to be no lens"
+REASON_NOT_SEEN = "known lens that somebody does not see in the image"
 REASON_SUSPICIOUS = "looks like a lens to someone, or has such an object in its cutout"
 
 

@@ -20,7 +20,7 @@ from legacylens.catalog.lists import read_columns
 from legacylens.errors import FileProblem, InputError
 from legacylens.samples.config import SampleConfig
 from legacylens.samples.draw import draw_matched, stable_order
-from legacylens.samples.labels import LENS, NON_LENS, REASON_SEEN, REASON_SUSPICIOUS, UNUSED
+from legacylens.samples.labels import LENS, NON_LENS, REASON_NOT_SEEN, REASON_SEEN, REASON_SUSPICIOUS, UNUSED
 from legacylens.survey.sphere import match_within, nearest
 
 REPRESENTATIVE, HARD = "representative", "hard"
@@ -113,19 +113,24 @@ def apply_verdicts(
     Returns
     -------
     labels
-        A copy with the verdicts. Known lenses stay lenses, whatever was said of them.
+        A copy with the verdicts. A known lens of which somebody said "no" is neither lens nor non-lens: it is not to be
+        seen in the survey's images.
     rejected
-        Which objects a person has rejected.
+        Which non-lenses a person has rejected.
     """
     labels = labels.copy()
     said = objects["source_id"].map(verdicts.set_index("source_id")["verdict"])
-    suspicious = said.isin(["lens", "maybe"]).to_numpy()
+    lens = (labels["label"] == LENS).to_numpy()
+    suspicious = said.isin(["lens", "maybe"]).to_numpy() & ~lens
     ra, dec = objects["ra"].to_numpy(np.float64), objects["dec"].to_numpy(np.float64)
     _, separation = nearest(ra, dec, ra[suspicious], dec[suspicious])
     out = (separation <= config.exclusion_radius_arcsec) & (labels["label"] == NON_LENS).to_numpy()
     labels.loc[out, "label"] = UNUSED
     labels.loc[out, "reason"] = REASON_SUSPICIOUS
-    return labels, (said == "no").to_numpy()
+    no = (said == "no").to_numpy()
+    labels.loc[lens & no, "label"] = UNUSED
+    labels.loc[lens & no, "reason"] = REASON_NOT_SEEN
+    return labels, no & (labels["label"] == NON_LENS).to_numpy()
 
 
 def mark_contaminants(
@@ -203,7 +208,8 @@ def draw_split(part: pd.DataFrame, config: SampleConfig, ratio: float) -> tuple[
     Parameters
     ----------
     part
-        The lenses and non-lenses of the split: ``source_id``, ``stratum``, ``label``, ``contaminant``.
+        The lenses and non-lenses of the split: ``source_id``, ``stratum``, ``label``, ``contaminant``, ``in_brick``
+        (whether it may be a representative).
     config
         Share of the hard pool, seed.
     ratio
@@ -224,7 +230,9 @@ def draw_split(part: pd.DataFrame, config: SampleConfig, ratio: float) -> tuple[
     hard = candidates[order[: round(config.hard_fraction * wanted)]]
     pool = np.full(len(part), "", dtype=object)
     pool[hard] = HARD
-    rest = np.setdiff1d(np.arange(len(part)), hard)
+    may = lens | part["in_brick"].to_numpy(bool)
+    may[hard] = False
+    rest = np.flatnonzero(may)
     kept, table = draw_matched(
         names[rest],
         part["stratum"].to_numpy()[rest],

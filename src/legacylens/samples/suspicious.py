@@ -20,7 +20,7 @@ from legacylens.errors import FileProblem, InputError
 from legacylens.files import atomic_path, read_parquet
 from legacylens.samples.build import read_sample
 from legacylens.samples.config import GUARD
-from legacylens.samples.labels import NON_LENS
+from legacylens.samples.labels import LENS, NON_LENS
 from legacylens.samples.pools import read_verdicts
 
 QUEUE_NAME = "suspicious.csv"
@@ -38,8 +38,9 @@ def suspicious_queue(
     judged: pd.DataFrame | None = None,
     above: float | None = None,
     limit: int = 200,
+    lenses: bool = False,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Return the non-lenses with the highest scores.
+    """Return the non-lenses with the highest scores, or the lenses with the lowest.
 
     Parameters
     ----------
@@ -50,9 +51,11 @@ def suspicious_queue(
     judged
         Earlier verdicts; those objects are not shown again.
     above
-        Lowest score; None: only the limit counts.
+        Lowest score of a non-lens (highest of a lens); None: only the limit counts.
     limit
         Most objects.
+    lenses
+        Show lenses, worst first: those that cannot be seen in the survey's images teach a network nothing.
 
     Returns
     -------
@@ -73,22 +76,27 @@ def suspicious_queue(
             f"the scores have the columns {', '.join(map(str, scores.columns))}: source_id and score needed"
         )
     order = "logit" if "logit" in scores else column  # a score of 1.0 may hide a rank
-    others = sample[sample["label"] == NON_LENS]
-    shown = others[others["split"].isin(OPEN_SPLITS)]
+    what = "lenses" if lenses else "non_lenses"
+    labeled = sample[sample["label"] == (LENS if lenses else NON_LENS)]
+    shown = labeled[labeled["split"].isin(OPEN_SPLITS)]
     best = scores[np.isfinite(scores[order])].sort_values(order, ascending=False).drop_duplicates("source_id")
     joined = shown.merge(best[list({"source_id", column, order})], on="source_id", how="inner")
     if joined.empty:
-        raise InputError("none of the non-lenses of train and validation has a score; are both of one run?")
+        raise InputError(
+            f"none of the {what.replace('_', '-')} of train and validation has a score; are both of one run?"
+        )
     seen = joined["source_id"].isin([] if judged is None else judged["source_id"])
-    low = ~seen & (joined[column] < above) if above is not None else np.zeros(len(joined), dtype=bool)
-    queue = joined[~seen & ~low].sort_values([order, "source_id"], ascending=[False, True], ignore_index=True)
+    beyond = np.zeros(len(joined), dtype=bool)
+    if above is not None:
+        beyond = (~seen & ((joined[column] > above) if lenses else (joined[column] < above))).to_numpy()
+    queue = joined[~seen & ~beyond].sort_values([order, "source_id"], ascending=[lenses, True], ignore_index=True)
     counts = {
-        "non_lenses": len(others),
-        "sealed": int((others["split"] == "sealed").sum()),
-        "guard": int((others["split"] == GUARD).sum()),
+        what: len(labeled),
+        "sealed": int((labeled["split"] == "sealed").sum()),
+        "guard": int((labeled["split"] == GUARD).sum()),
         "without_score": len(shown) - len(joined),
         "judged_before": int(seen.sum()),
-        "below": int(np.sum(low)),
+        "beyond_the_score": int(beyond.sum()),
         "beyond_the_limit": max(0, len(queue) - limit),
     }
     queue = queue.iloc[:limit].reset_index(drop=True)
@@ -107,6 +115,7 @@ def make_queue(
     verdict_paths: Sequence[str | Path] = (),
     above: float | None = None,
     limit: int = 200,
+    lenses: bool = False,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read a sample and scores and write the queue as a table to be filled in.
 
@@ -136,6 +145,7 @@ def make_queue(
         judged=read_verdicts(verdict_paths) if verdict_paths else None,
         above=above,
         limit=limit,
+        lenses=lenses,
     )
     with atomic_path(path) as temporary:
         queue.to_csv(temporary, index=False)

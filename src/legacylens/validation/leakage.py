@@ -27,7 +27,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from legacylens.cutouts.store import CutoutStore
 from legacylens.errors import InputError
-from legacylens.files import read_parquet
+from legacylens.files import iter_parquet
 from legacylens.samples.build import read_sample
 from legacylens.settings import Settings
 from legacylens.survey.bands import BANDS
@@ -438,8 +438,10 @@ def gate_files(
         How the gates are measured.
     """
     parent_path = Path(parent_path)
-    parent = read_parquet(parent_path / "parent.parquet" if parent_path.is_dir() else parent_path)
     sample = read_sample(sample_path).frame
+    named = set(sample.loc[sample["label"].isin([0, 1]), "source_id"])
+    blocks = iter_parquet(parent_path / "parent.parquet" if parent_path.is_dir() else parent_path)
+    parent = pd.concat([rows[rows["source_id"].isin(named)] for rows in blocks], ignore_index=True)
     stamps = None
     if store is not None:
         used = sample[(sample["split"] == split) & sample["label"].isin([0, 1])]
