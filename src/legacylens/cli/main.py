@@ -17,11 +17,13 @@ from typer.core import TyperGroup
 from legacylens import __version__
 from legacylens.cli import (
     candidates,
+    compare,
     contaminants,
     cutouts,
     cutouts_fetch,
     cutouts_rehearse,
     known_lenses,
+    learning_curve,
     mocks_bench,
     mocks_draw,
     mocks_inject,
@@ -55,6 +57,8 @@ ORDER = (
     "realism",
     "samples",
     "train",
+    "compare",
+    "learning-curve",
     "validate",
     "scan",
     "score",
@@ -130,6 +134,8 @@ app.add_typer(mocks, name="mocks")
 app.add_typer(realism.app, name="realism")
 app.add_typer(sample_verbs, name="samples")
 app.command("train")(train.train)
+app.command("compare")(compare.compare)
+app.command("learning-curve")(learning_curve.learning_curve)
 app.add_typer(validate_verbs, name="validate")
 app.command("scan")(scan.scan)
 app.command("score")(score.score)

@@ -199,7 +199,7 @@ class TrainConfig(Settings):
     """Passes over the non-lenses of the training split."""
 
     steps: int | None = Field(default=None, ge=1)
-    """Train this many steps instead of ``epochs``; the network is validated at least every fortieth of them."""
+    """Train this many steps instead of ``epochs``; the network is validated at most twenty times."""
 
     batch: int = Field(default=64, ge=2, le=8192)
     """Cutouts in a step."""

@@ -41,7 +41,7 @@ from legacylens.training.simulated import require_realistic, simulations_hash
 
 BEST_NAME, LAST_NAME, LOG_NAME = "best.pt", "last.pt", "log.csv"
 EVALUATION_BATCH = 128
-MOST_VALIDATIONS = 40
+MOST_VALIDATIONS = 20
 """With a budget of steps, short epochs are joined so that validating takes no longer than training."""
 # Purposes of the random streams of an epoch.
 _ORDER, _AUGMENT, _NETWORK, _INJECT = 0, 1, 2, 3
