@@ -325,6 +325,13 @@ def test_lists_of_any_kind_become_positions(tmp_path):
     frame, remarks = read_positions(tmp_path / "systems.parquet", limit=1)
     assert frame.to_dict("list") == {"source_id": ["S1"], "ra": [1.5], "dec": [3.0]}
     assert remarks == []
+    systems = pd.DataFrame(
+        {"system_id": list("abcdef"), "ra": np.arange(6) + 0.5, "dec": 1.5, "tier": [4, 1, 3, 2, 1, 4]}
+    )
+    systems.loc[4, "ra"] = np.nan  # a row that cannot be used does not shift the tiers of the others
+    write_parquet(tmp_path / "systems.parquet", systems)
+    frame, _ = read_positions(tmp_path / "systems.parquet", limit=3)
+    assert frame["source_id"].tolist() == ["b", "c", "d"]
 
 
 def test_the_verb_speaks_json(tmp_path, capsys, monkeypatch):

@@ -103,4 +103,4 @@ def fetch(
             *([report.advice] if report.advice else []),
         ]
 
-    show(report.as_dict(), as_json, render)
+    show({**report.as_dict(), "remarks": remarks}, as_json, render)

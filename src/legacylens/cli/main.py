@@ -22,6 +22,7 @@ from legacylens.cli import (
     cutouts,
     cutouts_fetch,
     cutouts_rehearse,
+    cutouts_sheet,
     known_lenses,
     learning_curve,
     mocks_bench,
@@ -104,6 +105,7 @@ def _root(
 
 cutouts.app.command("fetch")(cutouts_fetch.fetch)
 cutouts.app.command("rehearse")(cutouts_rehearse.rehearse)
+cutouts.app.command("sheet")(cutouts_sheet.sheet)
 
 mocks = typer.Typer(no_args_is_help=True, help="Make a sky whose truth is known, and lenses in survey units.")
 mocks.command("release")(mocks_release.mocks_release)

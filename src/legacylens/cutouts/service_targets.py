@@ -29,7 +29,7 @@ def read_positions(
     column_map
         Quantity (name, ra, dec) -> column, as for `legacylens.catalog.lists.read_list`.
     limit
-        Take the first so many rows.
+        Take the first so many rows; of known systems the most secure ones (``tier``), in the order of the list.
 
     Returns
     -------
@@ -48,7 +48,12 @@ def read_positions(
     if ours and "name" not in columns:
         columns["name"] = ours
     objects = read_list(path, columns, quantities=("name",), raw=raw)
-    frame = objects.frame if limit is None else objects.frame.head(limit)
+    frame = objects.frame
+    if limit is not None:
+        if ours and (tier := raw.find("tier")):
+            rank = pd.to_numeric(raw.frame[tier], errors="coerce").iloc[frame["row"] - 1].to_numpy()
+            frame = frame.iloc[np.sort(np.argsort(rank, kind="stable")[:limit])]
+        frame = frame.head(limit)
     if "name" in frame:
         names = frame["name"].astype(str)
     else:
