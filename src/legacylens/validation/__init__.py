@@ -1,1 +1,8 @@
-"""How far to trust the scores: `intervals`, `recall`, `auc`, `purity`, `config`, `sealed` (the ledger), `report`."""
+"""How far to trust the scores, before the survey is scanned.
+
+In order: ``intervals`` (exact binomial), ``recall``, ``auc``, ``purity``, ``tail`` (thresholds beyond the measured),
+``bootstrap`` (resampled sky cells), ``config``, ``sealed`` (the ledger), ``report``; ``stamps``, ``leakage``, ``leaks``
+(what a sample gives away); ``shortcut_edits``, ``shortcuts``, ``shortcut_sky``, ``shortcut_controls``, ``shortcut_run``
+(does a network look at arcs); ``completeness``, ``selection_function``, ``sky_map``, ``completeness_run`` (what is
+missed).
+"""
