@@ -39,7 +39,9 @@ SEEINGS = 40
 PSF_PIXELS = 41
 """Width of these PSFs [pixels]: 10.7 arcsec hold 99.7 % of a Moffat star."""
 ALIKE = ("mag_r", "g_r", "r_z", "log_radius", "psfsize_r", "q")
-"""Quantities in which a fresh host is like the first one, each in units of its scatter among the hosts."""
+"""Quantities in which a fresh host is like the first one, each in units of its scatter among the first hosts."""
+LEAST_SCATTER = 0.1
+"""Least scatter [mag, log, arcsec]; smaller differences make no host unlike another."""
 
 
 def turned(lenses: pd.DataFrame, angle: NDArray[np.float64]) -> Parameters:
@@ -221,7 +223,7 @@ def open_fresh(store: CutoutStore, sample: pd.DataFrame, truth: pd.DataFrame, co
     hosts = hosts[hosts["source_id"].astype(str).isin(possible_hosts(sample) & set(store.manifest["source_id"]))]
     features = _alike(hosts)
     first = _alike(truth, "host_")
-    center, spread = first.mean(axis=0), first.std(axis=0).clip(1e-3)
+    center, spread = first.mean(axis=0), first.std(axis=0).clip(LEAST_SCATTER)
     # Only galaxies near the cloud of first hosts are looked at: reading them all would take as long as the training.
     near = np.isfinite(features).all(axis=1) & (np.abs((features - center) / spread) < 4.0).all(axis=1)
     hosts, features = hosts[near].reset_index(drop=True), features[near]
