@@ -16,6 +16,8 @@ from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
 
+from legacylens.catalog.parent import ParentCuts
+from legacylens.catalog.parent_build import build_parent
 from legacylens.catalog.sweeps import (
     COLUMNS,
     SWEEP_COLUMNS,
@@ -25,6 +27,7 @@ from legacylens.catalog.sweeps import (
     read_sweep,
 )
 from legacylens.errors import FileProblem
+from legacylens.survey.remote import cached_path
 
 
 def test_values_agree_with_fitsio(make_sweep):
@@ -297,12 +300,16 @@ def test_sweep_over_http(make_sweep, web_server, monkeypatch):
     assert caught.value.reason == "truncated"
 
 
-def test_a_server_that_sends_only_whole_files(make_sweep, web_server, monkeypatch):
-    monkeypatch.setattr(_Ranges, "content", make_sweep(n=30).read_bytes())
+def test_a_server_that_sends_only_whole_files(make_sweep, web_server, monkeypatch, tmp_path):
+    path = make_sweep(n=30)
+    monkeypatch.setattr(_Ranges, "content", path.read_bytes())
     monkeypatch.setattr(_Ranges, "ranges", False)
-    with pytest.raises(FileProblem, match="sends only whole files") as caught:
-        read_sweep(f"{web_server}/whole.fits")
-    assert caught.value.reason == "unreachable"
+    url = f"{web_server}/whole.fits"
+    pd.testing.assert_frame_equal(read_sweep(str(path)), read_sweep(url))
+    assert cached_path(url, None).exists()
+    report = build_parent([url], ParentCuts(), tmp_path / "p")
+    assert report.selected == 30
+    assert not cached_path(url, None).exists()
 
 
 def test_nobody_answers():

@@ -34,6 +34,7 @@ from legacylens.catalog.sweeps import (
     FILLABLE,
     SweepFile,
     describe_missing,
+    forget_copy,
     iter_sweep,
     missing_columns_problem,
     open_sweep,
@@ -233,6 +234,8 @@ def _use_file(path: str, cuts: ParentCuts, part: Path | None, verify: bool) -> t
     except FileProblem as problem:
         missing = file.missing() if file else ()
         return left_out_report(path, problem, release=file.release_name if file else "", missing=missing), Counter()
+    finally:
+        forget_copy(path)
     types = Counter(selection.rows["type"].tolist())
     report = SweepReport(
         path=path,

@@ -20,9 +20,11 @@ import fsspec
 import numpy as np
 import pandas as pd
 from astropy.io import fits
+from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 
 from legacylens.errors import FileProblem
+from legacylens.survey.remote import cached_path, fetch
 
 BLOCK_BYTES = 48 * 2**20
 """Size of the block of raw rows that is in memory at a time [byte]."""
@@ -161,9 +163,13 @@ class SweepFile:
 
 @contextmanager
 def _opened(path: str) -> Iterator[IO[bytes]]:
-    """Open a local file or a URL for reading from front to back, decompressing ``.gz``."""
+    """Open a local file or a URL for reading from front to back, decompressing ``.gz``.
+
+    A server that cannot send a part of a file is asked for the whole, which stays until `forget_copy`.
+    """
     try:
-        with fsspec.open(path, "rb", compression="infer") as handle:
+        whole = path.startswith(("http://", "https://")) and not _sends_parts(path)
+        with fsspec.open(str(fetch(path, None)) if whole else path, "rb", compression="infer") as handle:
             yield handle
     except FileNotFoundError as error:
         if "://" in path:  # fsspec says the same of a server that does not answer
@@ -186,17 +192,20 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
         ) from error
 
 
-def _skip_to(path: str, handle: IO[bytes], place: int, whence: int = 0) -> None:
-    """Move to an offset; a server that cannot send a part of a file is named."""
-    try:
-        handle.seek(place, whence)
-    except ValueError as error:
-        raise FileProblem(
-            path,
-            f"the server sends only whole files ({error})",
-            "Download the file and give its path.",
-            reason="unreachable",
-        ) from error
+def _sends_parts(url: str) -> bool:
+    filesystem, name = url_to_fs(url)
+    return bool(filesystem.info(name).get("partial"))
+
+
+def forget_copy(path: str) -> None:
+    """Remove the copy of a file whose server cannot send a part of it."""
+    if "://" in path:
+        cached_path(path, None).unlink(missing_ok=True)
+
+
+def _skip_to(handle: IO[bytes], place: int, whence: int = 0) -> None:
+    """Move to an offset."""
+    handle.seek(place, whence)
 
 
 def _read_exactly(handle: IO[bytes], n: int) -> bytes:
@@ -306,7 +315,7 @@ def open_sweep(path: str) -> SweepFile:
                 found = list(dtype.names or ())
                 if sum(name in found for name in _IDENTITY) > len(_IDENTITY) // 2:
                     break
-            _skip_to(path, handle, start + _data_bytes(header))
+            _skip_to(handle, start + _data_bytes(header))
             header = _read_header(path, handle)
         if header is None:
             raise FileProblem(
@@ -324,7 +333,7 @@ def open_sweep(path: str) -> SweepFile:
             release = int(np.frombuffer(first, dtype=dtype)["release"][0])
         size = getattr(handle, "size", None) if not path.endswith(".gz") else None
         if size is None and not path.endswith(".gz"):
-            _skip_to(path, handle, 0, 2)
+            _skip_to(handle, 0, 2)
             size = handle.tell()
         if size is not None and size < start + n_rows * row_bytes:
             raise _truncated(path, max(0, size - start) // row_bytes, n_rows)
@@ -450,7 +459,7 @@ def iter_sweep(
         raise missing_columns_problem(file, fatal)
     step = max(1, BLOCK_BYTES // file.row_bytes) if rows is None else rows
     with _opened(file.path) as handle:
-        _skip_to(file.path, handle, file.data_start)
+        _skip_to(handle, file.data_start)
         for start in range(0, file.n_rows, step) or (0,):
             n = min(step, file.n_rows - start)
             buffer = _read_exactly(handle, n * file.row_bytes)

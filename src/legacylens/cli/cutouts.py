@@ -28,6 +28,8 @@ def cut(
     workers: Annotated[int, typer.Option(min=0, help="Processes, one brick each; 0: in this process.")] = 1,
     stamp: Annotated[int, typer.Option(help="Side of a stamp in pixels, odd.")] = 101,
     edge: Annotated[str, typer.Option(help="Stamps that no brick holds whole: 'pad' or 'refuse'.")] = "pad",
+    invvar: Annotated[bool, typer.Option(help="Store inverse variances.")] = True,
+    maskbits: Annotated[bool, typer.Option(help="Store mask bits.")] = True,
     checksums: Annotated[bool, typer.Option(help="Verify each brick file against its SHA-256 list, once.")] = True,
     cache: Annotated[
         Path | None, typer.Option(help="Keep files of a remote release here; otherwise a brick is removed when cut.")
@@ -51,7 +53,9 @@ def cut(
     from legacylens.survey.release import Release
 
     config = record_from(
-        CutoutConfig, {"stamp": stamp, "edge": edge, "verify": checksums}, "options of legacylens cutouts cut"
+        CutoutConfig,
+        {"stamp": stamp, "edge": edge, "verify": checksums, "invvar": invvar, "maskbits": maskbits},
+        "options of legacylens cutouts cut",
     )
     report = cut_targets(
         Release.open(release, cache=cache),
