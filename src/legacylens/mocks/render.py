@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import fft
 
 from legacylens.errors import PhysicalRangeError
+from legacylens.lensing.frames import select
 from legacylens.lensing.lens import Deflector
 from legacylens.lensing.ranges import require
 from legacylens.lensing.sersic import Sersic
@@ -171,6 +172,10 @@ def render_stars(
     return np.asarray(fft.irfft2(spectrum, padded)[:, margin : margin + shape[0], margin : margin + shape[1]])
 
 
+GROUP = 32
+"""Lenses of a batch that are rendered together: a hundred of them would need a gigabyte."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ArcImage:
     """The lensed images of a source, or of each source of a batch."""
@@ -305,13 +310,50 @@ def render_arcs_batch(
         checked_fluxes(one, len(sources), len(each[0].stamps))
     for source in sources:
         refuse_wider(source, shape, pixscale)
-    margin = max(psf.half for psf in each)
     if center is None:
         center = ((shape[0] - 1) / 2, (shape[1] - 1) / 2)
+    parts = []
+    for start in range(0, n_lens, GROUP):
+        group = slice(start, min(start + GROUP, n_lens))
+        index = torch.arange(group.start, group.stop)
+        parts.append(
+            _render_group(
+                select(lens, index),
+                [select(source, index) for source in sources],
+                values[group],
+                each[group],
+                shape=shape,
+                center=center,
+                pixscale=pixscale,
+                tolerance=tolerance,
+                device=device,
+            )
+        )
+    return ArcImage(
+        image=np.concatenate([part.image for part in parts]),
+        magnification=np.concatenate([part.magnification for part in parts]),
+        flux=np.concatenate([part.flux for part in parts]),
+    )
+
+
+def _render_group(
+    lens: Deflector,
+    sources: Sequence[Source],
+    values: NDArray[np.float64],
+    psfs: Sequence[Psf],
+    *,
+    shape: tuple[int, int],
+    center: tuple[float, float],
+    pixscale: float,
+    tolerance: float,
+    device: torch.device | str,
+) -> ArcImage:
+    """Return the images of some lenses of a batch."""
+    margin = max(psf.half for psf in psfs)
     origin = (center[0] + margin, center[1] + margin)
     padded = (good_size(shape[0] + 2 * margin), good_size(shape[1] + 2 * margin))
     unspread = torch.from_numpy(undo(padded)).to(device)
-    response = torch.from_numpy(np.stack([psf.transform(padded) for psf in each])).to(device)
+    response = torch.from_numpy(np.stack([psf.transform(padded) for psf in psfs])).to(device)
     flux = torch.from_numpy(values).to(device)
     spectrum = torch.zeros_like(response)
     magnification = []
@@ -319,7 +361,7 @@ def render_arcs_batch(
         smooth, core = lensed_light(
             lens,
             source,
-            n_lens=n_lens,
+            n_lens=len(psfs),
             shape=padded,
             origin=origin,
             pixscale=pixscale,
