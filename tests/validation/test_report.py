@@ -79,8 +79,8 @@ def test_the_result_is_whole_and_json(sample, scores):
         "nan_non_lenses": 0,
         "scored_elsewhere": 2 * 3060,
     }
-    assert [row["fpr_target"] for row in result["recall"]] == [1e-1, 1e-2, 1e-3, 1e-4]
-    assert [row["measurable"] for row in result["recall"]] == [True, True, False, False]
+    assert [row["fpr_target"] for row in result["recall"]] == [1e-1, 1e-2, 1e-3, 1e-4, 1e-5]
+    assert [row["measurable"] for row in result["recall"]] == [True, True, False, False, False]
     assert 0.7 < result["recall"][1]["recall"] <= 1  # norm.sf(2.326 - 3) = 0.75, with 60 lenses
     assert sum(result["histogram"]["lenses"]) == 60
     assert {row["grade"] for row in result["by_grade"]} == {"A", "B"}

@@ -38,7 +38,9 @@ from legacylens.cli import (
     score,
     train,
     validate,
+    validate_compare,
     validate_completeness,
+    validate_contaminants,
     validate_shortcuts,
 )
 from legacylens.errors import LegacylensError
@@ -124,6 +126,8 @@ sample_verbs.command("controls")(samples.controls)
 
 validate_verbs = typer.Typer(no_args_is_help=True, help="Measure what a finder finds, before the survey is scanned.")
 validate_verbs.command("report")(validate.validate)
+validate_verbs.command("compare")(validate_compare.compare)
+validate_verbs.command("contaminants")(validate_contaminants.contaminants)
 validate_verbs.command("completeness")(validate_completeness.completeness)
 validate_verbs.command("shortcuts")(validate_shortcuts.shortcuts)
 validate_verbs.command("controls")(validate_shortcuts.controls)

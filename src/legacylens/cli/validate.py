@@ -73,11 +73,28 @@ def validate(
                 rows,
             ),
             *(f"- {row['fpr_target']:g}: {_why_not(row)}" for row in result["recall"] if row["note"]),
+            *_advice(result),
             *(f"- {sentence}" for sentence in result["not_shown"]),
             f"Area under the curve: {auc['value']:.4f} ({auc['low']:.4f} - {auc['high']:.4f})",
         ]
 
     show(result, as_json, render)
+
+
+def _advice(result: dict[str, Any]) -> list[str]:
+    best, calibration = result["recommended"], result["calibration"]
+    if best["threshold"] is None:
+        lines = [f"No threshold for {best['budget']:,} inspections: {best['note']}"]
+    else:
+        each = best["inspections_per_lens"]
+        cost = "" if each is None else f", {each:.3g} inspections for each lens"
+        lines = [f"For {best['budget']:,} inspections: threshold {best['threshold']:.4g} ({best['basis']}){cost}"]
+    if calibration["method"] is None:
+        return [*lines, f"No probabilities: {calibration['note']}"]
+    return [
+        *lines,
+        f"Probabilities: {calibration['method']}, chi2 {calibration['chi2']:.1f} in {calibration['bins']} bins",
+    ]
 
 
 def _why_not(row: dict[str, Any]) -> str:

@@ -20,6 +20,8 @@ class ValidationConfig(Settings):
     """Lenses for each object of the survey, for purity and the length of the list."""
     parent_size: int = Field(default=PARENT_SIZE, gt=0)
     """Objects that the survey would score, for the length of the list."""
+    budget: int = Field(default=10_000, gt=0)
+    """Objects of the survey that can be looked at; a threshold is recommended for it."""
     max_nan_fraction: float = Field(default=1e-3, ge=0, le=1)
     """Refuse a split of which more than this fraction has a score that is not a finite number."""
     max_missing_fraction: float = Field(default=0.2, ge=0, le=1)

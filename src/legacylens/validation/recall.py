@@ -21,7 +21,7 @@ from legacylens.validation.intervals import binomial_interval
 FALSE_POSITIVES_NEEDED = 20
 """A rate with fewer events behind it is uncertain by more than a quarter of itself at one sigma: not a measurement."""
 
-DEFAULT_FPRS = (1e-1, 1e-2, 1e-3, 1e-4)
+DEFAULT_FPRS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,10 @@ from legacylens.samples.build import SAMPLE_NAME, read_sample, sample_hash
 from legacylens.samples.config import SPLITS
 from legacylens.validation.auc import auc_with_interval
 from legacylens.validation.bootstrap import block_bootstrap
+from legacylens.validation.budget import recommend_threshold
 from legacylens.validation.config import ValidationConfig
 from legacylens.validation.intervals import binomial_interval
+from legacylens.validation.probability import calibrate
 from legacylens.validation.purity import survey_expectation
 from legacylens.validation.recall import RecallPoint, challenge_rates, recall_at_fpr, roc_curve
 from legacylens.validation.sealed import open_sealed
@@ -45,6 +47,34 @@ def scores_hash(scores: pd.DataFrame) -> str:
     digest = hashlib.sha256("\n".join(ordered["source_id"].astype(str)).encode())
     digest.update(ordered[column].to_numpy("<f8").tobytes())
     return digest.hexdigest()
+
+
+def check_scores(scores: pd.DataFrame) -> str:
+    """Refuse scores that do not say whose they are; return the column that ranks.
+
+    Raises
+    ------
+    InputError
+        If there is no id, an id is missing or repeated, or there is no score.
+    """
+    if "source_id" not in scores.columns:
+        raise InputError("the scores have no column source_id; score the cutouts with `legacylens scan`")
+    column = ranking_column(scores)
+    if len(scores) == 0:
+        raise InputError("the table of scores is empty; score the cutouts with `legacylens scan`")
+    nameless = scores["source_id"].isna() | (scores["source_id"].astype(str).str.strip() == "")
+    if nameless.any():
+        raise InputError(
+            f"{int(nameless.sum())} of {len(scores)} scores have no source_id; a score without an object is worth "
+            "nothing, score the cutouts again"
+        )
+    repeated = scores["source_id"].duplicated()
+    if repeated.any():
+        example = scores.loc[repeated, "source_id"].iloc[0]
+        raise InputError(
+            f"{int(repeated.sum())} objects are scored twice, e.g. {example!r}; keep one score for each source_id"
+        )
+    return column
 
 
 def join_scores(
@@ -78,15 +108,7 @@ def join_scores(
     """
     if split not in SPLITS:
         raise InputError(f"no split {split!r}; there are {', '.join(SPLITS)}")
-    if "source_id" not in scores.columns:
-        raise InputError("the scores have no column source_id; score the cutouts with `legacylens scan`")
-    column = ranking_column(scores)
-    repeated = scores["source_id"].duplicated()
-    if repeated.any():
-        example = scores.loc[repeated, "source_id"].iloc[0]
-        raise InputError(
-            f"{int(repeated.sum())} objects are scored twice, e.g. {example!r}; keep one score for each source_id"
-        )
+    column = check_scores(scores)
     part = sample[(sample["split"] == split) & sample["label"].isin([0, 1])]
     part = part.sort_values("source_id")  # so that sums round alike in any order of the rows
     values = scores.set_index("source_id")[column].astype(np.float64)
@@ -150,9 +172,9 @@ def validate(
         ``survey`` (what it means for one), ``sky`` (the interval by resampled sky cells) and ``tail`` (the
         extrapolated threshold of a rate that cannot be measured), None where they do not apply. Further ``roc``,
         ``challenge``, ``by_grade``, ``by_channel``, ``by_held_out`` (lenses of lists that training did not see),
-        ``by_type``, ``by_contaminant`` (non-lenses that people have rejected), ``histogram``, ``counts``,
-        ``not_shown`` (sentences),
-        hashes, ``configuration`` and, last, ``auc``.
+        ``by_type``, ``by_contaminant`` (non-lenses that people have rejected), ``recommended`` (the threshold for a
+        budget of inspections), ``calibration``, ``lens_values`` (score of each lens, for comparisons), ``histogram``,
+        ``counts``, ``not_shown`` (sentences), hashes, ``configuration`` and, last, ``auc``.
 
     Raises
     ------
@@ -197,6 +219,16 @@ def validate(
         "by_channel": _by_class(joined[lens], "channel", points, config.confidence),
         "by_held_out": _by_class(_where(joined[lens], "held_out"), "held_out", points, config.confidence),
         "by_type": _by_class(joined[~lens], "type", points, config.confidence),
+        "recommended": recommend_threshold(
+            positives,
+            negatives,
+            config.budget,
+            prevalence=config.prevalence,
+            parent_size=config.parent_size,
+            confidence=config.confidence,
+        ),
+        "calibration": _calibration(joined, lens, value, config),
+        "lens_values": dict(zip(joined["source_id"][lens].astype(str), positives.tolist(), strict=True)),
         "by_contaminant": _by_class(_where(joined[~lens], "contaminant"), "contaminant", points, config.confidence),
         "histogram": _histogram(positives, negatives, config.histogram_bins),
         "roc": roc_curve(positives, negatives, points=config.curve_points, confidence=config.confidence).as_dict(),
@@ -226,6 +258,26 @@ def _sky_intervals(
 def _where(joined: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return the rows that have something in a column; all of them go if the column is absent."""
     return joined[joined[column].astype(bool)] if column in joined.columns else joined.iloc[:0]
+
+
+def _calibration(
+    joined: pd.DataFrame, lens: NDArray[np.bool_], value: NDArray[np.float64], config: ValidationConfig
+) -> dict[str, Any]:
+    """Return the calibration, or why there is none."""
+    if "cell" not in joined.columns:
+        return {"method": None, "note": "the sample has no sky cells"}
+    try:
+        found = calibrate(
+            value,
+            lens,
+            joined["cell"].to_numpy(np.int64),
+            prevalence=config.prevalence,
+            confidence=config.confidence,
+            seed=config.seed,
+        )
+    except InputError as refusal:
+        return {"method": None, "note": str(refusal)}
+    return {**found, "note": ""}
 
 
 def _by_class(joined: pd.DataFrame, column: str, points: list[RecallPoint], confidence: float) -> list[dict[str, Any]]:

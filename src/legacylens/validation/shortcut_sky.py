@@ -216,7 +216,7 @@ def _band(draft: _Draft, rng: np.random.Generator) -> _Draft:
     r, angle = rng.uniform(1.0, 3.0, n), rng.uniform(0, 2 * np.pi, n)
     ghost = _blob(r * np.cos(angle), r * np.sin(angle), np.ones(n), angle, np.full(n, 0.8), 2.0)
     others = draft.others.copy()
-    others[:, 2] += np.where(draft.lens, 0.2, 0.0)[:, None, None] * ghost
+    others[:, 2] += np.where(draft.lens, 0.4, 0.0)[:, None, None] * ghost
     return replace(draft, others=others)
 
 
