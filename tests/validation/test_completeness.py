@@ -364,10 +364,12 @@ def test_injections_are_scored_counted_and_written(galaxies, tmp_path) -> None:
     assert result["made"] == result["scored"] == 5
     assert result["tables"]["total"]["n_recovered"] == 5  # the threshold lets everything pass
     assert result["failures"]["not_scored"] == 0
+    assert result["without_arc"]["fraction"] == 1.0
     assert "at least 50 found and 50 missed" in result["selection_function"]["note"]
     assert result["population"]["set"] == "completeness"
     injections = read_parquet(tmp_path / "injections.parquet")
-    assert injections["logit"].notna().all()
+    assert injections[["logit", "host_logit"]].notna().all(axis=None)
+    assert (injections["logit"] != injections["host_logit"]).all()
     assert {path.name for path in tmp_path.iterdir()} == {
         "completeness.json", "injections.parquet", "completeness.svg", "provenance.json",
     }  # fmt: skip

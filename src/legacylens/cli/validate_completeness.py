@@ -70,11 +70,16 @@ def completeness(
             columns = ["from", "to", "injected", "found", "completeness", "low", "high", "note"]
             parts.append(table(title, columns, cells))
         fitted = result["selection_function"]
-        parts.append(
-            f"Selection function: chi2 per cell {fitted['fit_chi2_per_cell']:.2f} in {fitted['fit_cells']} cells"
-            if fitted["file"]
-            else f"No selection function: {fitted['note']}"
-        )
+        bare = result["without_arc"]
+        parts.append(f"Selected without any arc: {100 * bare['fraction']:.2g} % of the same hosts.")
+        if not fitted["file"]:
+            parts.append(f"No selection function: {fitted['note']}")
+        elif fitted["fit_chi2_per_cell"] is None:
+            parts.append(f"Selection function in {fitted['file']}; too few injections to say how well it fits.")
+        else:
+            parts.append(
+                f"Selection function: chi2 {fitted['fit_chi2_per_cell']:.2f} for each of {fitted['fit_cells']} cells."
+            )
         parts.append(f"10,000 injections would take {result['seconds']['minutes_for_10000']:.1f} min here.")
         return [*parts, *(f"- {sentence}" for sentence in result["not_shown"])]
 

@@ -29,11 +29,13 @@ from legacylens.validation.completeness import (
     injection_values,
     tabulate,
 )
+from legacylens.validation.intervals import binomial_interval
 from legacylens.validation.report import RESULT_NAME as VALIDATION_NAME
 from legacylens.validation.selection_function import fit_selection_function
 from legacylens.validation.sky_map import completeness_map, write_map
 
 if TYPE_CHECKING:
+    from legacylens.cutouts.store import CutoutStore
     from legacylens.mocks.population_sets import MockSetConfig
 
 RESULT_NAME = "completeness.json"
@@ -118,7 +120,7 @@ def _run_part(part: _Part) -> dict[str, Any]:
     from legacylens.mocks.injection_run import inject_store
     from legacylens.scan.score import score_store
 
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     with CutoutStore.open(part.store) as store:
         report = inject_store(
             store,
@@ -129,8 +131,10 @@ def _run_part(part: _Part) -> dict[str, Any]:
             seed=part.seed,
             excluded=part.excluded,
         )
-    injected = time.perf_counter()
-    truth = report.truth
+        truth = report.truth
+        injected = time.perf_counter()
+        hosts = sorted(set(truth["host_source_id"].astype(str)))
+        bare = _bare_logits(part, store, hosts)
     logits: dict[str, float] = {}
     if report.made:
         # What has no finite score is counted as failed, not refused: the caller reports it.
@@ -140,12 +144,28 @@ def _run_part(part: _Part) -> dict[str, Any]:
         logits = dict(zip(scores["source_id"].astype(str), scores["logit"].astype(float), strict=True))
     shutil.rmtree(part.folder / "mocks")
     return {
-        "truth": truth.assign(logit=truth["source_id"].astype(str).map(logits).astype(np.float64)),
+        "truth": truth.assign(
+            logit=truth["source_id"].astype(str).map(logits).astype(np.float64),
+            host_logit=truth["host_source_id"].astype(str).map(bare).astype(np.float64),
+        ),
         "skipped": report.skipped,
         "hosts": report.hosts.left,
         "seconds_injecting": injected - start,
         "seconds_scoring": time.perf_counter() - injected,
+        "seconds_cpu": time.process_time() - cpu,
     }
+
+
+def _bare_logits(part: _Part, store: CutoutStore, hosts: Sequence[str]) -> dict[str, float]:
+    """Return the logits of the hosts as they are, without an arc."""
+    from legacylens.scan.scorer import Scorer
+
+    scorer = Scorer(part.checkpoint, part.scan, device="cpu")
+    logits: dict[str, float] = {}
+    for start in range(0, len(hosts), part.scan.batch):
+        names = hosts[start : start + part.scan.batch]
+        logits |= dict(zip(names, scorer.logits(store.images(store.index_of(names))).tolist(), strict=True))
+    return logits
 
 
 def _alone() -> None:
@@ -210,8 +230,9 @@ def measure_completeness(
     Returns
     -------
     result
-        As in ``completeness.json``: ``threshold``, ``population``, ``failures`` (never counted as missed), ``tables``
-        of `tabulate`, ``selection_function`` (file and goodness of fit, or why there is none), ``map``, ``seconds``,
+        As in ``completeness.json``: ``threshold``, ``population``, ``failures`` (never counted as missed),
+        ``tables`` of `tabulate`, ``without_arc`` (how often the same hosts pass as they are), ``selection_function``
+        (file and goodness of fit, or why there is none), ``map``, ``seconds``,
         ``not_shown``.
     """
     out, parent_path = Path(out), Path(parent)
@@ -250,6 +271,8 @@ def measure_completeness(
         raise InputError(f"none of {n} injections could be made and scored ({skipped or 'no reason was given'})")
     values = injection_values(injections[scored].reset_index(drop=True))
     recovered = (injections.loc[scored, "logit"] >= threshold).to_numpy()
+    bare = (injections.loc[scored, "host_logit"] >= threshold).to_numpy()
+    bare_low, bare_high = binomial_interval(int(bare.sum()), len(bare), config.confidence)
     described = {
         "set": population.name,
         "set_hash": sha256_of_text(population.model_dump_json())[:16],
@@ -263,6 +286,13 @@ def measure_completeness(
         "scored": int(scored.sum()),
         "failures": {"not_injected": skipped, "not_scored": int((~scored).sum())},
         "tables": tabulate(values, recovered, config),
+        "without_arc": {
+            "fraction": float(bare.mean()),
+            "low": float(bare_low),
+            "high": float(bare_high),
+            "n_selected": int(bare.sum()),
+            "words": "fraction of the same hosts that are selected without any arc: completeness below it is luck",
+        },
         "units": {name: quantity.unit for name, quantity in QUANTITIES.items()},
         "words": {name: quantity.words for name, quantity in QUANTITIES.items()},
         "configuration": config.model_dump(mode="json"),
@@ -270,7 +300,9 @@ def measure_completeness(
             "wall": wall,
             "injecting": sum(answer["seconds_injecting"] for answer in answers),
             "scoring": sum(answer["seconds_scoring"] for answer in answers),
+            "cpu": sum(answer["seconds_cpu"] for answer in answers),
             "minutes_for_10000": 1e4 * wall / max(len(injections), 1) / 60.0,
+            "cpu_minutes_for_10000": 1e4 * sum(answer["seconds_cpu"] for answer in answers) / len(injections) / 60.0,
         },
         "not_shown": _not_shown(described["words"]),
     }

@@ -29,6 +29,8 @@ FITTED = ("theta_E", "arc_mag_r", "source_r_e", "seeing", "depth", "host_mag_r")
 """What the function depends on. The arc's signal-to-noise ratio is left out: it follows from these, and a sky map needs
 to change seeing and depth alone."""
 FORMAT = 1
+_CELLS_NEEDED = 8
+"""Fewer cells than this have no chi-square to speak of."""
 _STRENGTHS = (0.03, 0.3, 3.0, 30.0)
 """Inverse strengths of the regularization that are tried."""
 
@@ -292,9 +294,14 @@ def fit_selection_function(
         coefficients=_fit(terms, found, best),
         replicas=np.array(resampled),
         population=table[kept],
-        about={**about, "fit_chi2_per_cell": chi2, "fit_cells": cells, "n_injections": len(found),
-               "n_recovered": int(found.sum())},
-    )  # fmt: skip
+        about={
+            **about,
+            "fit_chi2_per_cell": chi2 if cells >= _CELLS_NEEDED else None,
+            "fit_cells": cells,
+            "n_injections": len(found),
+            "n_recovered": int(found.sum()),
+        },
+    )
 
 
 def _likelihood(chance: NDArray[np.float64], found: NDArray[np.bool_]) -> float:
