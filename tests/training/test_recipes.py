@@ -25,6 +25,7 @@ from legacylens.training.recipes import train_recipe
 from legacylens.training.self_training import contaminants_limit, harvest
 from legacylens.training.simulated import simulations_hash
 from legacylens.training.subset import used_objects
+from legacylens.training.team import Team
 
 
 def same(first: Path, second: Path) -> bool:
@@ -352,3 +353,51 @@ def test_self_training_takes_lenses_in_and_says_why_it_ends(blobs, recipe_config
 def test_self_training_needs_something_unlabeled(blobs, recipe_config, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"0 objects of the training split have no label.*negatives_per_positive"):
         train_recipe(*blobs, recipe_config("self-training"), tmp_path)
+
+
+# --- several devices, logs
+
+
+def test_two_processes_train_one_network(blobs, blob_config, tmp_path: Path) -> None:
+    config = blob_config(epochs=2, mining=Mining(share=0.25, start=0.3))
+    first = train(*blobs, config, tmp_path / "a", device="cpu", devices=2)
+    assert first.epochs == 2
+    assert load_training_state(first.last)[1]["step"] == 14  # a batch is shared, not doubled
+    assert (tmp_path / "a" / "provenance.json").exists()
+    again = train(*blobs, config, tmp_path / "a", device="cpu")
+    assert again.best_epoch == first.best_epoch  # finished: nothing is trained
+
+
+def test_gradients_of_a_team_are_those_of_the_whole_batch() -> None:
+    # Two processes with half a batch each have, on average, the gradient of the mean loss of the whole.
+    torch.manual_seed(0)
+    layer, x = torch.nn.Linear(3, 1), torch.randn(8, 3)
+    layer(x).square().mean().backward()
+    whole = layer.weight.grad.clone()
+    parts = []
+    for rank in range(2):
+        team = Team()
+        team.rank, team.size = rank, 2
+        rows = team.share(np.arange(8))
+        layer.zero_grad()
+        layer(x[rows]).square().mean().backward()
+        parts.append(layer.weight.grad.clone())
+    assert torch.allclose(torch.stack(parts).mean(dim=0), whole, atol=1e-6)
+
+
+def test_teams_refuse_what_cannot_be_shared(blobs, blob_config, tmp_path: Path, monkeypatch) -> None:
+    with pytest.raises(InputError, match="batch = 16 cannot be shared by 3 devices"):
+        train(*blobs, blob_config(), tmp_path, device="cpu", devices=3)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(InputError, match="2 devices were asked for, but this PyTorch sees 0 GPUs"):
+        train(*blobs, blob_config(), tmp_path, device="cuda", devices=2)
+
+
+def test_events_are_whole_after_an_interruption(blobs, blob_config, tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(*blobs, blob_config(epochs=3, tensorboard=True), tmp_path)
+    events = accumulator.EventAccumulator(str(tmp_path / "events"))
+    events.Reload()
+    log = pd.read_csv(tmp_path / "log.csv")
+    assert [event.step for event in events.Scalars("loss")] == log["step"].tolist()
+    assert [event.value for event in events.Scalars("recall")] == pytest.approx(log["recall"].tolist(), rel=1e-5)

@@ -46,6 +46,8 @@ def train(
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and augmentation.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="GPUs (or processes) that share every batch.")] = 1,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write logs for TensorBoard, too.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Discard an earlier run in the folder.")] = False,
     description: Annotated[str, typer.Option(help="What a user of the network should know.")] = "",
     networks: Annotated[bool, typer.Option("--networks", help="List the networks and exit.")] = False,
@@ -110,13 +112,17 @@ def train(
     chosen["simulations"] = {name: str(value) for name, value in injected.items() if value is not None}
     if unchecked:
         chosen["simulations"]["unchecked"] = True
+    if tensorboard:
+        chosen["tensorboard"] = True
     if mining:
         chosen["mining"] = {"share": 1 / 3}
     given = read_toml(config) if config else {}
     name = recipe or given.get("recipe")
     values = merged(merged(recipe_values(str(name)) if name else {}, given), chosen)
     settings = record_from(TrainConfig, values, config or "options of legacylens train")
-    result = train_recipe(store, sample, settings, out, restart=restart, device=device, description=description)
+    result = train_recipe(
+        store, sample, settings, out, restart=restart, device=device, devices=devices, description=description
+    )
 
     def render() -> list[object]:
         left_out = sum(result.left_out.values())

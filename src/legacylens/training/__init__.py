@@ -4,6 +4,6 @@ In order: ``recipe`` (the recipes by name), ``config`` (the records), ``metrics`
 rate), ``sampling`` (the order of an epoch), ``subset`` (which objects), ``simulated``, ``fresh``, ``lens_sources``
 (injected lenses), ``data`` (cutouts with labels), ``clipping`` (what a stretch flattens), ``augment`` (symmetries,
 shifts, noise), ``alignment`` (real and simulated lenses alike), ``mining`` (hard negatives), ``optimize`` (learning
-rate and running mean of the weights), ``run_state``, ``loop`` (one training), ``self_training`` and ``recipes``
-(several).
+rate and running mean of the weights), ``run_state`` and ``identity`` (what is saved), ``events`` (logs), ``team``
+(several devices), ``loop`` (one training), ``self_training`` and ``recipes`` (several).
 """

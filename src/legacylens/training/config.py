@@ -256,6 +256,9 @@ class TrainConfig(Settings):
     memory_gb: float = Field(default=6.0, ge=0.0)
     """Training cutouts up to this size [GB] are held in memory; more are read from the store batch by batch."""
 
+    tensorboard: bool = False
+    """Write logs for TensorBoard, too (folder ``events``)."""
+
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of the weights, the order and the augmentation."""
 

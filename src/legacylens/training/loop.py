@@ -6,10 +6,8 @@ A run folder holds ``best.pt`` (the network to use), ``last.pt`` (the newest, wi
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 import legacylens
 from legacylens.errors import InputError, ProcessError
-from legacylens.files import remove_leftovers, sha256_of_file, write_parquet, write_text
+from legacylens.files import remove_leftovers, write_parquet, write_text
 from legacylens.models.checkpoint import Checkpoint, load_checkpoint, load_training_state, save_checkpoint
 from legacylens.models.execute import Execution
 from legacylens.models.network import Network
@@ -32,12 +30,15 @@ from legacylens.training.augment import augment, mix
 from legacylens.training.clipping import clipping_by_class
 from legacylens.training.config import TrainConfig
 from legacylens.training.data import LabeledCutouts, TrainingData, open_training_data
+from legacylens.training.events import FOLDER_NAME, write_events
+from legacylens.training.identity import differences, files_of, run_identity
 from legacylens.training.metrics import Selection, selection_of, standard_error
 from legacylens.training.mining import TABLE_NAME, as_table, mine
 from legacylens.training.optimize import RunningMean, learning_rate_factor, make_optimizer
 from legacylens.training.run_state import RunState, TrainResult
 from legacylens.training.sampling import epoch_batches, natural_batches, steps_of_epoch, stream_seed
-from legacylens.training.simulated import require_realistic, simulations_hash
+from legacylens.training.simulated import require_realistic
+from legacylens.training.team import Team, launch
 
 BEST_NAME, LAST_NAME, LOG_NAME = "best.pt", "last.pt", "log.csv"
 EVALUATION_BATCH = 128
@@ -55,6 +56,7 @@ def train(
     *,
     restart: bool = False,
     device: str = "auto",
+    devices: int = 1,
     description: str = "",
 ) -> TrainResult:
     """Train a network, or go on where an interrupted run of the same configuration stopped.
@@ -73,6 +75,9 @@ def train(
         Discard what is in ``out``. Otherwise an unfinished run is continued and a finished one returned as it is.
     device
         ``auto``, ``cpu`` or ``cuda``.
+    devices
+        Processes that share every batch, with a device each. Each normalizes its own part of the batch, so the weights
+        are those of no other number of devices.
     description
         What a user of the network should know, e.g. on which sky it was trained; stored in the checkpoint.
 
@@ -83,51 +88,62 @@ def train(
     ProcessError
         If the loss is not finite; ``best.pt`` and ``last.pt`` are those of the epoch before.
     """
-    out = Path(out)
+    arguments = (store, sample, config, Path(out), restart, description)
+    if devices == 1:
+        return _train_together(Team(), device, *arguments)
+    if config.batch % (devices * config.accumulate):
+        raise InputError(
+            f"batch = {config.batch} cannot be shared by {devices} devices with accumulate = {config.accumulate}; "
+            "give a multiple of both"
+        )
+    result: TrainResult = launch(_train_together, devices, device, *arguments)
+    return result
+
+
+def _train_together(
+    team: Team,
+    device: str,
+    store: str | Path,
+    sample: str | Path,
+    config: TrainConfig,
+    out: Path,
+    restart: bool,
+    description: str,
+) -> TrainResult:
+    """Train in one of the processes of a team; the first one writes the files."""
     execution = Execution.choose(config.network, device=device, precision=config.precision)
     data = open_training_data(store, sample, config)
     identity = run_identity(config, data.sample_hash)
-    out.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(out)
-    if restart:
-        for name in (BEST_NAME, LAST_NAME, LOG_NAME, TABLE_NAME):
-            (out / name).unlink(missing_ok=True)
+    if team.rank == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(out)
+        if restart:
+            for name in (BEST_NAME, LAST_NAME, LOG_NAME, TABLE_NAME):
+                (out / name).unlink(missing_ok=True)
+    team.wait()
     with torch.random.fork_rng(devices=[execution.device] if execution.device.type == "cuda" else []):
-        run = _Run(config=config, data=data, out=out, execution=execution, identity=identity, description=description)
+        run = _Run(
+            config=config,
+            data=data,
+            out=out,
+            execution=execution,
+            identity=identity,
+            description=description,
+            team=team,
+        )
         trained = run.go()
+    team.wait()
     result = run.result()
-    if trained or not (out / RECORD_NAME).exists():
+    if team.rank == 0 and (trained or not (out / RECORD_NAME).exists()):
         write_provenance(
             out,
             step="train",
             configuration=config.model_dump(mode="json"),
-            inputs={"store": store, "sample": sample, **_files_of(config)},
+            inputs={"store": store, "sample": sample, **files_of(config)},
             seeds={"train": config.seed},
             results=result.summary(),
         )
     return result
-
-
-def _files_of(config: TrainConfig) -> dict[str, str]:
-    """Return the files that a configuration names, by what they are."""
-    named = {
-        "pretrained": config.pretrained,
-        "extra_lenses": config.extra_lenses,
-        "left_out": config.left_out,
-        "simulations": config.simulations.store,
-    }
-    return {name: path for name, path in named.items() if path is not None}
-
-
-def run_identity(config: TrainConfig, sample_hash: str) -> str:
-    """Return what two runs have in common if one may go on with the other: configuration, sample, contents of files."""
-    files = {
-        name: simulations_hash(path) if name == "simulations" else sha256_of_file(path)
-        for name, path in _files_of(config).items()
-        if Path(path).exists()
-    }
-    document = {"configuration": config.model_dump(mode="json"), "sample": sample_hash, "files": files}
-    return json.dumps(document, sort_keys=True)
 
 
 class _Run:
@@ -142,8 +158,9 @@ class _Run:
         execution: Execution,
         identity: str,
         description: str,
+        team: Team,
     ) -> None:
-        self.config, self.data, self.out = config, data, out
+        self.config, self.data, self.out, self.team = config, data, out, team
         self.identity, self.description = identity, description
         self.execution = execution
         network = build_network(config.network, bands=len(config.preprocessing.bands), seed=config.seed)
@@ -180,6 +197,10 @@ class _Run:
         self._resume()
         if state.stopped:
             return False
+        if self.team.rank:
+            while not state.stopped:
+                self._epoch(None)
+            return True
         with progress_bar("train", self.total_steps) as bar:
             bar.advance(state.step)
             while not state.stopped:
@@ -198,11 +219,12 @@ class _Run:
         checkpoint, record = load_training_state(last)
         if record["identity"] != self.identity:
             raise InputError(
-                f"{self.out} holds a run of another configuration ({_differences(record['identity'], self.identity)}); "
+                f"{self.out} holds a run of another configuration ({differences(record['identity'], self.identity)}); "
                 "give another folder, or start over with --restart"
             )
         self.state.restore(record, dict(checkpoint.state))
-        self._write_derived(checkpoint)  # in case the run was killed between two files
+        if self.team.rank == 0:
+            self._write_derived(checkpoint)  # in case the run was killed between two files
 
     def _progress(self, seconds: float) -> float:
         by_steps = self.state.step / self.total_steps
@@ -238,6 +260,8 @@ class _Run:
             scores = self._predict(self.data.train)
         found = mine(scores, self.data.train.labels, config.mining)
         state.hard = found.rows.tolist()
+        if self.team.rank:
+            return
         names = self.data.train.names(np.concatenate([found.suspicious, found.rows]))
         write_parquet(self.out / TABLE_NAME, as_table(found, names, scores))
 
@@ -247,18 +271,20 @@ class _Run:
             return config.learning_rate * (0.5 if progress >= config.halve_after else 1.0)
         return config.learning_rate * learning_rate_factor(progress, config.warmup)
 
-    def _epoch(self, bar: ProgressBar) -> None:
+    def _epoch(self, bar: ProgressBar | None) -> None:
         config, state = self.config, self.state
         start = time.perf_counter()
         before = state.seconds
         self._mine()
-        order = self._order()
-        generator = torch.Generator().manual_seed(stream_seed(config.seed, state.epoch, _AUGMENT))
+        order = [self.team.share(rows) for rows in self._order()]
+        # Processes of a team change and inject their parts of a batch with streams of their own.
+        other = (self.team.rank,) if self.team.rank else ()
+        generator = torch.Generator().manual_seed(stream_seed(config.seed, state.epoch, _AUGMENT, *other))
         torch.manual_seed(stream_seed(config.seed, state.epoch, _NETWORK))  # for dropout
         state.network.train()
         losses, rate, out_of_time = [], 0.0, False
         batches = self.data.batches(
-            order, lambda group: np.random.default_rng(stream_seed(config.seed, state.epoch, _INJECT, group))
+            order, lambda group: np.random.default_rng(stream_seed(config.seed, state.epoch, _INJECT, group, *other))
         )
         for number, (rows, pixels) in enumerate(zip(order, batches, strict=True)):
             rate = self._rate()
@@ -266,23 +292,29 @@ class _Run:
                 parameters["lr"] = rate
             losses.append(self._step(rows, pixels, generator, number))
             state.step += 1
-            state.images += len(rows)
+            state.images += len(rows) * self.team.size
             state.seconds = before + time.perf_counter() - start
-            bar.advance()
+            if config.max_minutes is not None:
+                state.seconds = self.team.most(state.seconds)  # all must stop at the same step
+            if bar is not None:
+                bar.advance()
             if state.step >= self.total_steps:
                 break
             if config.max_minutes is not None and state.seconds >= 60.0 * config.max_minutes:
                 out_of_time = True
                 break
+        self.team.average_buffers(state.network)
+        self.team.average_buffers(state.mean.network)
+        loss = self.team.mean(float(np.mean(losses)))
         merit = self._validate()
         state.epoch += 1
-        state.seconds = before + time.perf_counter() - start
+        state.seconds = self.team.most(before + time.perf_counter() - start)
         state.history.append(
             {
                 "epoch": state.epoch,
                 "step": state.step,
                 "learning_rate": rate,
-                "loss": float(np.mean(losses)),
+                "loss": loss,
                 "recall": merit.recall,
                 "partial": merit.partial,
                 "seconds": state.seconds,
@@ -298,11 +330,13 @@ class _Run:
             state.stopped = "time"
         elif config.patience is not None and state.epoch - (merits.index(top) + 1) >= config.patience:
             state.stopped = "patience"
-        self._save()
-        bar.note(
-            f"epoch {state.epoch}/{config.epochs} loss {np.mean(losses):.3f} "
-            f"recall {merit.recall:.2f} at FPR {config.selection_fpr:g}"
-        )
+        if self.team.rank == 0:
+            self._save()
+        if bar is not None:
+            bar.note(
+                f"epoch {state.epoch}{'' if config.steps else f'/{config.epochs}'} loss {loss:.3f} "
+                f"recall {merit.recall:.2f} at FPR {config.selection_fpr:g}"
+            )
 
     def _step(
         self, rows: NDArray[np.int64], pixels: NDArray[np.float32], generator: torch.Generator, number: int
@@ -331,6 +365,7 @@ class _Run:
             if not np.isfinite(value):
                 self._report_bad_batch(rows, pixels, number, value)
             (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
+        self.team.average_gradients([state.network, *([] if state.aligner is None else [state.aligner])])
         state.optimizer.step()
         state.mean.update(state.network)
         return value
@@ -367,10 +402,14 @@ class _Run:
     def _predict(self, part: LabeledCutouts) -> NDArray[np.float64]:
         """Return the score of every object of a split, in its order."""
         network, preprocessing = self.state.mean.network, self.config.preprocessing
-        scores = np.full(len(part), np.nan)
-        for rows, images in part.batches(EVALUATION_BATCH):
-            scores[rows] = self.execution.logits(network, torch.from_numpy(images), preprocessing).cpu().numpy()
-        return scores
+        scores = np.zeros(len(part))
+        for number, start in enumerate(range(0, len(part), EVALUATION_BATCH)):
+            if number % self.team.size != self.team.rank:
+                continue
+            rows = np.arange(start, min(start + EVALUATION_BATCH, len(part)))
+            images = torch.from_numpy(part.images(rows))
+            scores[rows] = self.execution.logits(network, images, preprocessing).cpu().numpy()
+        return self.team.total(scores)
 
     def _checkpoint(self) -> Checkpoint:
         state = self.state
@@ -412,6 +451,8 @@ class _Run:
         text = pd.DataFrame(self.state.history).to_csv(index=False, float_format="%.6g")
         if not log.exists() or log.read_text(encoding="utf-8") != text:
             write_text(log, text)
+            if self.config.tensorboard:
+                write_events(self.out / FOLDER_NAME, list(self.state.history))
 
     def result(self) -> TrainResult:
         """Return the numbers of the finished run."""
@@ -447,20 +488,3 @@ def _features_of(network: Network) -> int:
 
 def _holds_epoch(path: Path, epoch: int) -> bool:
     return path.exists() and load_checkpoint(path).metrics.get("epoch") == epoch
-
-
-def _flatten(value: Any, path: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {path: value}
-    return {
-        key: leaf
-        for name, part in value.items()
-        for key, leaf in _flatten(part, f"{path}.{name}" if path else str(name)).items()
-    }
-
-
-def _differences(old: str, new: str) -> str:
-    first, second = _flatten(json.loads(old)), _flatten(json.loads(new))
-    names = sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
-    shown = [f"{name.removeprefix('configuration.')} {first.get(name)} -> {second.get(name)}" for name in names[:4]]
-    return "; ".join(shown) + ("; ..." if len(names) > 4 else "")

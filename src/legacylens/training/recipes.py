@@ -25,6 +25,7 @@ def train_recipe(
     *,
     restart: bool = False,
     device: str = "auto",
+    devices: int = 1,
     description: str = "",
 ) -> TrainResult:
     """Train as a configuration says, in as many trainings as it takes; see `loop.train` for the parameters.
@@ -36,9 +37,13 @@ def train_recipe(
     """
     out = Path(out)
     if config.self_training.rounds:
-        return self_train(store, sample, config, out, restart=restart, device=device, description=description)
+        return self_train(
+            store, sample, config, out, restart=restart, device=device, devices=devices, description=description
+        )
     if not config.pretraining:
-        return train(store, sample, config, out, restart=restart, device=device, description=description)
+        return train(
+            store, sample, config, out, restart=restart, device=device, devices=devices, description=description
+        )
     first = train(
         store,
         sample,
@@ -46,6 +51,7 @@ def train_recipe(
         out / PRETRAIN_NAME,
         restart=restart,
         device=device,
+        devices=devices,
         description=f"{description} (pretraining on simulated lenses)".strip(),
     )
     second = train(
@@ -55,6 +61,7 @@ def train_recipe(
         out,
         restart=restart,
         device=device,
+        devices=devices,
         description=description,
     )
     phase = {"phase": PRETRAIN_NAME, "epochs": first.epochs, "recall": first.recall, "minutes": first.minutes}

@@ -128,6 +128,7 @@ def self_train(
     *,
     restart: bool = False,
     device: str = "auto",
+    devices: int = 1,
     description: str = "",
 ) -> TrainResult:
     """Train, take in new lenses and train again; see `loop.train` for the parameters.
@@ -174,6 +175,7 @@ def self_train(
             folder,
             restart=restart,
             device=device,
+            devices=devices,
             description=f"{description} (self-training, round {number})".strip(),
         )
         record: dict[str, Any] = {
