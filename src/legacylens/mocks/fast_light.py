@@ -19,8 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import gammaincinv, gammaln
 
-from legacylens.lensing.sersic import central_brightness, core_radius, sersic_b
+from legacylens.lensing.sersic import CORE_LIGHT
 from legacylens.survey.bands import PIXSCALE
 
 DEGREE = 4
@@ -46,7 +47,7 @@ DAMPING = 0.01
 SAMPLED = 4e-3
 """Light in a pixel, times its roughness, up to which its center stands for it [allowed scale of the source]. A smooth
 source could be sampled anywhere, but where samples end and nodes begin a twelfth of this is lost along each pixel."""
-MISSED = 1.4e-3
+MISSED = 1e-3
 """Light that the nodes of a cell may miss before it is divided [allowed scale of the source]."""
 WIDE = 0.35
 """Half-light radius from which on the peak of the images, and with it the allowed error, falls [arcsec]."""
@@ -102,8 +103,7 @@ def coefficients(p: Parameters) -> torch.Tensor:
     t11, t12 = root * cos_s / p.r_e, root * sin_s / p.r_e
     t21, t22 = -sin_s / (root * p.r_e), cos_s / (root * p.r_e)
     scale = p.theta_E * np.sqrt(q) / f
-    b_n = np.array([sersic_b(n) for n in p.n])
-    peak = np.array([central_brightness(n) for n in p.n]) / p.r_e**2 * PIXSCALE**2
+    b_n, peak, core = _profiles(p)
     columns = [
         cos,
         sin,
@@ -124,17 +124,23 @@ def coefficients(p: Parameters) -> torch.Tensor:
         0.5 / p.n,
         -b_n,
         peak,
-        np.array([core_radius(n) for n in p.n]),
+        core,
         p.n,
         1 / (1 + (p.r_e / WIDE) ** 2),
     ]
     return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
 
 
+def _profiles(p: Parameters) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return b_n, the central light in a pixel and the core radius [r_e] of each source; see `lensing.sersic`."""
+    b_n = np.asarray(gammaincinv(2 * p.n, 0.5), dtype=np.float64)
+    peak = np.exp(2 * p.n * np.log(b_n) - gammaln(2 * p.n)) / (2 * np.pi * p.n)
+    return b_n, peak / p.r_e**2 * PIXSCALE**2, (gammaincinv(2 * p.n, CORE_LIGHT) / b_n) ** p.n
+
+
 def half_window(p: Parameters, *, faintest: float = 3e-5) -> NDArray[np.int64]:
     """Return how far from the middle the images reach [pixels]; a pixel beyond has less than ``faintest`` flux."""
-    b_n = np.array([sersic_b(n) for n in p.n])
-    peak = np.array([central_brightness(n) for n in p.n]) / p.r_e**2 * PIXSCALE**2
+    b_n, peak, _ = _profiles(p)
     source = p.r_e * (np.maximum(np.log(peak / faintest), 0) / b_n) ** p.n / np.sqrt(p.source_q)
     reach = p.theta_E / np.sqrt(p.q) + np.hypot(p.source_x, p.source_y) + source + np.hypot(p.x, p.y)
     shrink = 1 - np.hypot(p.gamma1, p.gamma2)
@@ -213,6 +219,7 @@ def lensed_light(coefficient: torch.Tensor, half: int) -> tuple[torch.Tensor, to
     refined = rough.clamp(max=1.0).mul_(bound) > SAMPLED * k[21]
     lens, row, column = torch.nonzero(refined, as_tuple=True)
     missed = bound[lens, row, column] * rough[lens, row, column].clamp(max=1.0)
+    within = r2[:, 1:-1, 1:-1][lens, row, column].sqrt() < foot[lens, row, column]
 
     smooth = u1.new_zeros(n_lens, padded, padded)
     light = _light(r2, k)
@@ -222,9 +229,10 @@ def lensed_light(coefficient: torch.Tensor, half: int) -> tuple[torch.Tensor, to
     if len(lens):
         row, column = row + 1, column + 1
         torn = _torn(grid[column], grid[row], coefficient[lens].unbind(1), PIXSCALE)
-        within = r2[lens, row, column].sqrt() < foot[lens, row - 1, column - 1]
-        missed = missed * _miss(torn, _near_cusp(u1, u2, lens, row, column))
-        divided = within & (missed > MISSED * coefficient[lens, 21])
+        divided = within & (missed * torch.where(torn, TORN_MISS, CUSP_MISS) > MISSED * coefficient[lens, 21])
+        some = torch.nonzero(divided)[:, 0]
+        miss = _miss(torn[some], _near_cusp(u1, u2, lens[some], row[some], column[some]))
+        divided[some] = missed[some] * miss > MISSED * coefficient[lens[some], 21]
         patches = _patches(coefficient, grid, lens, row, column, divided)
         step = torch.arange(-EDGE, EDGE + 1, device=grid.device)
         offset = (step[:, None] * padded + step).reshape(-1)

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.synchronize import Barrier
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from lenstronomy.Data.imaging_data import ImageData
@@ -28,10 +28,8 @@ from legacylens.lensing.sersic import central_brightness, sersic_b
 from legacylens.mocks.fast_light import Parameters
 from legacylens.mocks.population_summary import MEDIAN_CONDITIONS
 from legacylens.mocks.psf import PSF_SIZE
+from legacylens.mocks.speed_lenses import SpeedLenses
 from legacylens.survey.bands import BANDS, PIXSCALE, STAMP
-
-if TYPE_CHECKING:
-    from legacylens.mocks.speed import SpeedLenses
 
 SUPERSAMPLING = 4
 """Rays along a side of a pixel where its speed is measured; its users take 3 to 5."""
@@ -175,7 +173,7 @@ def api_rate(lenses: SpeedLenses, *, seconds: float, fine: bool) -> float:
     ----------
     fine
         Convolve on the fine grid of the rays, so that the pixel enters once; or on the survey's pixels, which is faster
-        and wrong by 2 or 3 per cent of the peak.
+        and wrong by a per cent of the peak or more.
     """
     bands = []
     for number, band in enumerate(BANDS):
