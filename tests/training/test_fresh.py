@@ -63,6 +63,7 @@ def sky(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame, p
         truth[f"source_mag_{band}"] = mag
         truth[f"host_mag_{band}"] = {"g": 20.9, "r": 19.4, "z": 18.4}[band]
         truth[f"host_psfsize_{band}"] = 1.3
+        truth[f"gain_{band}"] = InjectionConfig().sky[band] * INVVAR[band]
     truth["host_radius"], truth["host_q"], truth["host_phi"] = 1.0, 0.8, 0.0
     return folder, parent, truth
 
@@ -162,6 +163,22 @@ def test_hosts_are_alike_and_of_the_training_split(sky, fresh: FreshLenses) -> N
     assert set(half.hosts["source_id"]) <= set(sample.loc[sample["split"] == "train", "source_id"])
     with pytest.raises(InputError, match="0 galaxies of the training split can be fresh hosts"):
         open_fresh(store, sample.assign(split="sealed"), truth, config)
+
+
+def test_a_lens_of_a_deep_image_stays_in_deep_images(sky, tmp_path: Path) -> None:
+    folder, parent, truth = sky
+    store = CutoutStore.open(folder / "store")
+    with StoreWriter(tmp_path / "store", bands=BANDS, stamp=STAMP, maskbits=False) as writer:
+        for row, name in enumerate(parent["source_id"]):
+            cutout = store.cutout(row)
+            writer.add(galaxy(name, cutout.image, cutout.invvar * np.float32(1.0 if row % 2 else 0.2)))
+    simulations = Simulations(
+        store="x", parent=str(folder / "parent.parquet"), fresh_hosts=True, unchecked=True, neighbors=5
+    )
+    sample = parent[["source_id"]].assign(split="train", label=0)
+    made = open_fresh(CutoutStore.open(tmp_path / "store"), sample, truth, TrainConfig(simulations=simulations))
+    deep = made.hosts["gain_g"].to_numpy()[made.choices] > 0.5 * truth["gain_g"].iloc[0]
+    assert deep.mean() > 0.9
 
 
 def test_hosts_need_invvar(sky, tmp_path: Path) -> None:

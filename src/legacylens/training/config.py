@@ -80,8 +80,8 @@ class Simulations(Settings):
     parent: str | None = None
     """``parent.parquet`` that the store of cutouts was cut from."""
 
-    neighbors: int = Field(default=20, ge=1, le=1000)
-    """A fresh host is one of this many most similar ones in magnitude, color, size and seeing."""
+    neighbors: int = Field(default=10, ge=1, le=1000)
+    """A fresh host is one of this many most similar ones in magnitude, color, size, shape, seeing and depth."""
 
     realism: str | None = None
     """Realism report of these simulations (JSON); one that fails, or none, is refused unless ``unchecked``."""

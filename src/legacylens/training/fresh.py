@@ -38,7 +38,7 @@ SEEINGS = 40
 """Number of PSFs that stand for those of all hosts; the nearest one is within a few hundredths of an arcsecond."""
 PSF_PIXELS = 41
 """Width of these PSFs [pixels]: 10.7 arcsec hold 99.7 % of a Moffat star."""
-ALIKE = ("mag_r", "g_r", "r_z", "log_radius", "psfsize_r", "q")
+ALIKE = ("mag_r", "g_r", "r_z", "log_radius", "q", "psfsize_r", "log_gain_g")
 """Quantities in which a fresh host is like the first one, each in units of its scatter among the first hosts."""
 LEAST_SCATTER = 0.1
 """Least scatter [mag, log, arcsec]; smaller differences make no host unlike another."""
@@ -191,6 +191,8 @@ def _alike(table: pd.DataFrame, prefix: str = "") -> NDArray[np.float64]:
         "log_radius": np.log(table[f"{prefix}radius"].to_numpy(np.float64)),
         "psfsize_r": table[f"{prefix}psfsize_r"].to_numpy(np.float64),
         "q": table[f"{prefix}q"].to_numpy(np.float64),
+        # The depth: an arc that was chosen because it is seen must not be put where it is not.
+        "log_gain_g": np.log(table["gain_g"].to_numpy(np.float64)),
     }
     return np.stack([values[name] for name in ALIKE], axis=1)
 
@@ -221,12 +223,11 @@ def open_fresh(store: CutoutStore, sample: pd.DataFrame, truth: pd.DataFrame, co
         )
     hosts = host_table(read_parquet(str(config.simulations.parent)))
     hosts = hosts[hosts["source_id"].astype(str).isin(possible_hosts(sample) & set(store.manifest["source_id"]))]
-    features = _alike(hosts)
     first = _alike(truth, "host_")
     center, spread = first.mean(axis=0), first.std(axis=0).clip(LEAST_SCATTER)
     # Only galaxies near the cloud of first hosts are looked at: reading them all would take as long as the training.
-    near = np.isfinite(features).all(axis=1) & (np.abs((features - center) / spread) < 4.0).all(axis=1)
-    hosts, features = hosts[near].reset_index(drop=True), features[near]
+    deviation = (_alike(hosts.assign(gain_g=np.exp(center[-1]))) - center) / spread
+    hosts = hosts[(np.abs(deviation) < 4.0).all(axis=1)].reset_index(drop=True)
     positions = store.index_of(hosts["source_id"])
     gains = np.full((len(hosts), len(BANDS)), np.nan)
     sky = InjectionConfig().sky
@@ -244,10 +245,11 @@ def open_fresh(store: CutoutStore, sample: pd.DataFrame, truth: pd.DataFrame, co
             f"{int(good.sum())} galaxies of the training split can be fresh hosts, at least {LEAST} are needed; give "
             "the parent table that the store was cut from, or set simulations.fresh_hosts = false"
         )
-    hosts, features, positions, gains = hosts[good], features[good], positions[good], gains[good]
-    hosts = hosts.reset_index(drop=True).assign(**{f"gain_{band}": gains[:, n] for n, band in enumerate(BANDS)})
+    positions, gains = positions[good], gains[good]
+    hosts = hosts[good].reset_index(drop=True).assign(**{f"gain_{band}": gains[:, n] for n, band in enumerate(BANDS)})
     neighbors = min(config.simulations.neighbors, len(hosts))
-    choices = np.asarray(KDTree((features - center) / spread).query((first - center) / spread, k=neighbors)[1])
+    tree = KDTree((_alike(hosts) - center) / spread)
+    choices = np.asarray(tree.query((first - center) / spread, k=neighbors)[1])
     size_gb = len(hosts) * store.description.row_bytes("image") / 1e9
     return FreshLenses(
         store, positions, hosts, truth, choices.reshape(len(truth), neighbors), in_memory=size_gb <= config.memory_gb
