@@ -25,6 +25,10 @@ def mocks_inject(
         Path | None,
         typer.Option("--exclude", help="Parquet table: sources that are no hosts (with a label: those not 0)."),
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="With --exclude SAMPLE: hosts from this split only; train for training sets."),
+    ] = None,
     psf: Annotated[
         Path | None,
         typer.Option("--psf", help="Folder of coadd PSFs, SOURCE_ID.fits; Moffat profiles where there are none."),
@@ -40,6 +44,8 @@ def mocks_inject(
     Example:
       legacylens mocks inject cutouts/ parent/parent.parquet --set calibrated --n 1000 --seed 1 --out mocks/calibrated
     """
+    import pandas as pd
+
     from legacylens.cli.output import show, table
     from legacylens.config.load import load_record
     from legacylens.cutouts.store import CutoutStore
@@ -53,8 +59,13 @@ def mocks_inject(
         chosen = chosen.model_copy(update={"hosts": chosen.hosts.model_copy(update={"per_host": per_host})})
     excluded: set[str] = set()
     if exclude is not None:
-        rows = read_parquet(exclude)
-        excluded = set((rows[rows["label"] != 0] if "label" in rows else rows)["source_id"].astype(str))
+        rows = read_parquet(exclude / "sample.parquet" if exclude.is_dir() else exclude)
+        unwanted = rows["label"] != 0 if "label" in rows else pd.Series(True, index=rows.index)
+        if split is not None and "split" in rows:
+            unwanted |= rows["split"] != split
+        excluded = set(rows.loc[unwanted, "source_id"].astype(str))
+    elif split is not None:
+        raise typer.BadParameter("--split needs --exclude SAMPLE, the table that says which galaxy is in which split")
     report = inject_store(
         CutoutStore.open(store),
         read_parquet(parent),
