@@ -41,6 +41,7 @@ from legacylens.cli import (
     validate_compare,
     validate_completeness,
     validate_contaminants,
+    validate_page,
     validate_shortcuts,
 )
 from legacylens.errors import LegacylensError
@@ -131,6 +132,8 @@ validate_verbs.command("contaminants")(validate_contaminants.contaminants)
 validate_verbs.command("completeness")(validate_completeness.completeness)
 validate_verbs.command("shortcuts")(validate_shortcuts.shortcuts)
 validate_verbs.command("controls")(validate_shortcuts.controls)
+validate_verbs.command("saliency")(validate_page.saliency)
+validate_verbs.command("page")(validate_page.page)
 
 app.command("run")(run.run)
 app.command("quickstart")(run.quickstart)

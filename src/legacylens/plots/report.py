@@ -218,7 +218,7 @@ def report_page(inputs: ReportInputs, numbers: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"count": _count, "fixed": _fixed, "rate": _rate, "words": _words}
+    environment.filters |= TEMPLATE_FILTERS
     template = environment.get_template("report.html")
     return template.render(
         n=numbers,
@@ -287,3 +287,7 @@ def _rate(value: float | None) -> str:
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
+
+
+TEMPLATE_FILTERS = {"count": _count, "fixed": _fixed, "rate": _rate, "words": _words}
+"""How numbers are written on pages."""

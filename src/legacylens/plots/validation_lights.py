@@ -1,0 +1,97 @@
+"""A light for each section of the validation page, with the sentence that says why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from legacylens.plots.lights import Light
+
+CONTAMINANT_FACTOR = 10.0
+"""A class that is selected this many times as often as ordinary non-lenses is a problem."""
+
+
+def threshold_light(validation: Mapping[str, Any]) -> Light:
+    """Return the light of the recommended threshold: red without one, amber if it was extrapolated."""
+    best = validation["recommended"]
+    if best["threshold"] is None:
+        return Light(level="red", why=f"No threshold for {best['budget']:,} inspections: {best['note']}.")
+    if best["basis"] != "measured":
+        return Light(level="amber", why=f"The threshold for {best['budget']:,} inspections was extrapolated.")
+    return Light(level="green", why=f"The threshold for {best['budget']:,} inspections was measured.")
+
+
+def probability_light(validation: Mapping[str, Any]) -> Light:
+    """Return the light of the probabilities: red if what was observed is far from what was predicted."""
+    found = validation["calibration"]
+    if found["method"] is None:
+        return Light(level="amber", why=f"Scores are no probabilities here: {found['note']}.")
+    if found["chi2"] > 3.0 * found["bins"]:
+        why = f"Observed fractions are not the predicted ones: chi2 {found['chi2']:.0f} in {found['bins']} bins."
+        return Light(level="red", why=why)
+    if found["chi2"] > 1.8 * found["bins"]:
+        return Light(level="amber", why="Observed fractions are off the predicted ones by more than chance.")
+    return Light(level="green", why="On sky that the calibration had not seen, probabilities are what they say.")
+
+
+def shortcuts_light(shortcuts: Mapping[str, Any] | None, controls: Mapping[str, Any] | None) -> Light:
+    """Return the light of the shortcut tests: red if one fails, amber if some could not be made or were not shown."""
+    if shortcuts is None:
+        return Light(level="amber", why="The shortcut tests were not run.")
+    failed = [row["test"] for row in shortcuts["tests"] if row["verdict"] == "fail"]
+    if failed:
+        return Light(level="red", why=f"The network fails {', '.join(failed)}.")
+    if controls is not None and not controls["as_expected"]:
+        return Light(level="red", why="The tests themselves failed their controls.")
+    doubtful = [row["test"] for row in shortcuts["tests"] if row["verdict"] != "pass"]
+    if doubtful:
+        return Light(level="amber", why=f"Not clear or not testable: {', '.join(doubtful)}.")
+    if controls is None:
+        return Light(level="amber", why="All pass, but no control shows here that they can fail.")
+    return Light(level="green", why="All pass, and networks trained to cheat were caught by the same tests.")
+
+
+def contaminants_light(contaminants: Mapping[str, Any] | None, rate: float | None) -> Light:
+    """Return the light of the contaminants: red if a class is selected far more often than ordinary non-lenses.
+
+    Parameters
+    ----------
+    contaminants
+        Result of `legacylens.validation.contaminants`.
+    rate
+        False-positive rate of ordinary non-lenses at the same threshold, None if unknown.
+    """
+    if contaminants is None or not contaminants["classes"]:
+        return Light(level="amber", why="No labeled contaminants were scored.")
+    if rate is None:
+        return Light(level="amber", why="No rate of ordinary non-lenses at this threshold to compare with.")
+    bad = [row["class"] for row in contaminants["classes"] if row["fpr_low"] > CONTAMINANT_FACTOR * rate]
+    if bad:
+        why = f"Selected more than {CONTAMINANT_FACTOR:g} times as often as other galaxies: {', '.join(bad)}."
+        return Light(level="red", why=why)
+    few = [row["class"] for row in contaminants["classes"] if row["fpr_high"] > CONTAMINANT_FACTOR * rate]
+    if few:
+        return Light(level="amber", why=f"Too few to know that they are not a problem: {', '.join(few)}.")
+    return Light(level="green", why="No class of contaminants is selected much more often than other galaxies.")
+
+
+def completeness_light(completeness: Mapping[str, Any] | None) -> Light:
+    """Return the light of the completeness: red if it is not above what the same hosts reach without arcs."""
+    if completeness is None:
+        return Light(level="amber", why="Nobody measured what is missed.")
+    total, bare = completeness["tables"]["total"], completeness["without_arc"]
+    if total["completeness"] is None:
+        return Light(level="amber", why=f"{total['n']} injections are too few for a number.")
+    if total["completeness_low"] <= bare["high"]:
+        return Light(level="red", why="The same galaxies are selected as often without an arc as with one.")
+    lost = completeness["failures"]["not_scored"] / max(completeness["made"], 1)
+    if lost > 0.001:
+        return Light(level="red", why=f"{100 * lost:.2g} % of the injections have no score.")
+    fit = completeness["selection_function"]
+    if fit["file"] is None or fit["fit_chi2_per_cell"] is None:
+        return Light(level="amber", why="Measured, but with too few injections for a selection function.")
+    if not 0.8 <= fit["fit_chi2_per_cell"] <= 1.3:
+        return Light(
+            level="amber", why=f"The selection function fits with chi2 {fit['fit_chi2_per_cell']:.2f} per cell."
+        )
+    return Light(level="green", why="Measured, and the selection function describes injections that it had not seen.")
