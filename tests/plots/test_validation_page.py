@@ -71,7 +71,8 @@ def results(tmp_path_factory):
     write_json(folder / "controls.json", {"controls": [control], "as_expected": True})
     values = pd.DataFrame({name: rng.uniform(q.edges[0], q.edges[-1], 600) for name, q in QUANTITIES.items()})
     completeness = {
-        "tables": tabulate(values, rng.random(600) < 0.5), "configuration": CompletenessConfig().model_dump(mode="json"),
+        "tables": tabulate(values, rng.random(600) < 0.5),
+        "configuration": CompletenessConfig().model_dump(mode="json"),
         "units": {name: q.unit for name, q in QUANTITIES.items()},
         "words": {name: q.words for name, q in QUANTITIES.items()},
         "made": 600, "scored": 600, "failures": {"not_injected": {"masked": 3}, "not_scored": 0},
