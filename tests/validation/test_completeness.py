@@ -13,6 +13,7 @@ from scipy.stats import chi2
 from typer.testing import CliRunner
 
 from legacylens.cli.main import app
+from legacylens.cutouts.store import CutoutStore
 from legacylens.cutouts.writer import write_store
 from legacylens.errors import FileProblem, InputError
 from legacylens.files import read_parquet, write_parquet
@@ -32,6 +33,7 @@ from legacylens.validation.completeness import (
 )
 from legacylens.validation.completeness_run import completeness_set, measure_completeness, threshold_from
 from legacylens.validation.selection_function import fit_selection_function, load_selection_function
+from legacylens.validation.shortcut_run import inject_for_tests
 from legacylens.validation.sky_map import map_of_bricks, read_map, write_map
 
 
@@ -382,3 +384,13 @@ def test_injections_are_scored_counted_and_written(galaxies, tmp_path) -> None:
     )  # same seed, same arcs
     with pytest.raises(InputError, match="either --threshold or --validation"):
         CliRunner().invoke(app, arguments[:7], catch_exceptions=False)
+
+
+def test_an_injection_of_nothing_changes_nothing(galaxies) -> None:
+    parent = read_parquet(galaxies / "parent.parquet")
+    with CutoutStore.open(galaxies / "store") as store:
+        allowed = set(parent["source_id"][10:])
+        hosts, arcs, null, names = inject_for_tests(store, parent, allowed, 4, 1)
+    np.testing.assert_array_equal(null, hosts)  # bit for bit: what a network sees of injection is the arc alone
+    assert set(names) <= allowed
+    assert np.all(arcs.sum(axis=(1, 2, 3)) > 0)
