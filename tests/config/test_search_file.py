@@ -61,3 +61,28 @@ def test_the_plan_is_the_same_whatever_the_workers(tmp_path):
     configurations = [[step.configuration for step in plan.steps()[:-1]] for plan in (one, four)]
     assert configurations[0] == configurations[1]
     assert [step.name for step in one.steps()] == one.names
+
+
+def test_what_people_saw_is_an_input_of_the_samples(tmp_path):
+    mock = '[mock]\nsize = "tiny"\n'
+    path = write(tmp_path, f'{mock}[labels]\ncontaminants = "rings"\nverdicts = ["seen.csv"]\n')
+    with pytest.raises(ConfigurationError) as caught:
+        load_search(path)
+    assert "labels.contaminants" in str(caught.value)
+    assert "labels.verdicts.0" in str(caught.value)
+    (tmp_path / "rings").mkdir()
+    (tmp_path / "rings" / "contaminants.parquet").write_bytes(b"one")
+    (tmp_path / "seen.csv").write_text("source_id,verdict\n")
+
+    def inputs():
+        plan = SearchPlan(load_search(path), tmp_path / "out")
+        return {step.name: step.inputs for step in plan.steps()}["samples"]
+
+    before = inputs()
+    assert set(before) == {"contaminants", "verdicts 0"}
+    (tmp_path / "seen.csv").write_text("source_id,verdict\n1_2_3,lens\n")
+    after = inputs()
+    assert after["verdicts 0"] != before["verdicts 0"]
+    assert after["contaminants"] == before["contaminants"]
+    bare = SearchPlan(load_search(write(tmp_path, mock)), tmp_path / "out")
+    assert not {step.name: step.inputs for step in bare.steps()}["samples"]

@@ -60,6 +60,15 @@ class KnownLensesSection(Settings):
     """Entries within this radius [arcsec] are one system."""
 
 
+class LabelsSection(Settings):
+    """What people have seen to be no lenses, besides the lists of known lenses."""
+
+    contaminants: str | None = None
+    """Folder that `legacylens contaminants` made: labeled rings, spirals, mergers and the like."""
+    verdicts: tuple[str, ...] = ()
+    """Tables of verdicts on suspicious non-lenses (`legacylens samples suspicious`)."""
+
+
 class ReportSection(Settings):
     """The report."""
 
@@ -86,6 +95,8 @@ class SearchConfig(Settings):
     """The selection function, the same for every class of object."""
     cutouts: CutoutConfig = CutoutConfig()
     """What is cut from the bricks."""
+    labels: LabelsSection = LabelsSection()
+    """Contaminants and verdicts."""
     samples: SampleConfig = SampleConfig()
     """Labels and splits."""
     training: TrainConfig = TrainConfig()
@@ -130,6 +141,12 @@ def load_search(path: str | Path) -> SearchConfig:
             "lists": tuple(placed(each) for each in config.known_lenses.lists),
         }
     )
+    labels = config.labels.model_copy(
+        update={
+            "contaminants": None if config.labels.contaminants is None else placed(config.labels.contaminants),
+            "verdicts": tuple(placed(each) for each in config.labels.verdicts),
+        }
+    )
     release = config.release and config.release.model_copy(
         update={
             "path": placed(config.release.path),
@@ -139,6 +156,9 @@ def load_search(path: str | Path) -> SearchConfig:
     wanted = {f"known_lenses.lists.{number}": each for number, each in enumerate(known.lists)}
     if known.published is not None:
         wanted["known_lenses.published"] = known.published
+    wanted |= {f"labels.verdicts.{number}": each for number, each in enumerate(labels.verdicts)}
+    if labels.contaminants is not None:
+        wanted["labels.contaminants"] = labels.contaminants
     if release is not None:
         wanted["release.path"] = release.path
     absent = [
@@ -146,4 +166,4 @@ def load_search(path: str | Path) -> SearchConfig:
     ]
     if absent:
         raise ConfigurationError(path, absent)
-    return config.model_copy(update={"known_lenses": known, "release": release})
+    return config.model_copy(update={"known_lenses": known, "labels": labels, "release": release})

@@ -173,11 +173,24 @@ class SearchPlan(SearchPlaces):
         def run(folder: Path) -> Results:
             from legacylens.samples.build import make_sample
 
-            return make_sample(self.folder("parent"), self.folder("known-lenses"), folder, self.config.samples)
+            return make_sample(
+                self.folder("parent"),
+                self.folder("known-lenses"),
+                folder,
+                self.config.samples,
+                contaminants_path=labels.contaminants,
+                verdict_paths=labels.verdicts,
+            )
 
+        labels = self.config.labels
+        inputs = {f"verdicts {place}": sha256_of_file(Path(path)) for place, path in enumerate(labels.verdicts)}
+        if labels.contaminants is not None:
+            path = Path(labels.contaminants)
+            inputs["contaminants"] = sha256_of_file(path / "contaminants.parquet" if path.is_dir() else path)
         return Step(
             name="samples",
             configuration=self.config.samples.model_dump(mode="json"),
+            inputs=inputs,
             after=("parent", "known-lenses"),
             seeds={"split": self.config.samples.split_seed, "draw": self.config.samples.draw_seed},
             parts=(*CATALOG, "samples"),
