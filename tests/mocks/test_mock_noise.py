@@ -8,6 +8,7 @@ from legacylens.mocks.conditions import (
     CHIP,
     GAP,
     PERCENTILES,
+    R_DEPTH,
     R_FWHM,
     coverage,
     draw_conditions,
@@ -105,6 +106,28 @@ def test_conditions_follow_the_measured_distributions() -> None:
     assert 15_000 < np.median(gains) < 60_000
     assert np.quantile(gains, 0.95) < 200_000
     assert all(d.bands["r"].n_exposures >= 4 for d in draws)
+
+
+def test_depth_and_sigma_follow_the_measured_distributions() -> None:
+    draws = [draw_conditions(default_rng(k), missing_band=None, at_edge=False) for k in range(2000)]
+    depth = [
+        22.5 - 2.5 * np.log10(5 * s.sigma * np.sqrt(noise_pixels(s.fwhm, s.beta)))
+        for d in draws
+        for s in [d.bands["r"]]
+    ]
+    for percentile, value in zip(PERCENTILES[1:-1], R_DEPTH[1:-1], strict=True):
+        assert np.quantile(depth, percentile) == pytest.approx(value, abs=0.05)
+    # Reference, in nanomaggies: medians of six deep cutouts below, what the median depth and seeing give above; the
+    # deepest cutout; and 0.0051 to 0.0066 at 23.98 mag, the shallow end of r, if seeing is the median one.
+    for band, low, high, deepest in (
+        ("g", 0.0017, 0.0029, 0.0011),
+        ("r", 0.0024, 0.0042, 0.0011),
+        ("z", 0.0079, 0.013, 0.0051),
+    ):
+        sigma = np.array([d.bands[band].sigma for d in draws])
+        assert low < np.median(sigma) < high
+        assert np.quantile(sigma, 0.05) > 0.7 * deepest
+    assert 0.0045 < np.quantile([d.bands["r"].sigma for d in draws], 0.95) < 0.0068
 
 
 def test_a_missing_band_is_absent_and_changes_no_other() -> None:

@@ -19,6 +19,8 @@ from legacylens.mocks.simulator import PsfBank
 from legacylens.photometry import flux_of_magnitude
 from legacylens.survey.bands import BANDS
 
+ROUNDS = 5
+"""Rounds in which everybody is measured; the best one counts, as the least disturbed by what else is running."""
 PLACES = 32
 """PSFs in the bank."""
 
