@@ -192,9 +192,9 @@ def test_an_honest_network_raises_no_alarm_and_the_verb_says_so(tmp_path) -> Non
     verdicts = {row["test"]: row["verdict"] for row in document["tests"]}
     assert verdicts["metadata only"] == verdicts["null injection"] == "not testable"  # no parent table was given
     assert verdicts["core only"] == "pass"
-    with pytest.raises(InputError, match="not trained on, validation or sealed"):
+    with pytest.raises(InputError, match="are tested on the validation split, not on 'train'"):
         shortcut_files(tmp_path / "run/last.pt", tmp_path / "store", tmp_path / "sample", tmp_path, split="train")
-    with pytest.raises(InputError, match="no lenses with a cutout"):
+    with pytest.raises(InputError, match="for a single look"):
         shortcut_files(tmp_path / "run/last.pt", tmp_path / "store", tmp_path / "sample", tmp_path, split="sealed")
 
 

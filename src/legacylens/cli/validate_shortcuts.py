@@ -58,7 +58,6 @@ def shortcuts(
     parent: Annotated[
         Path | None, typer.Option(help="parent.parquet, or its folder: for the tests with injections and metadata.")
     ] = None,
-    split: Annotated[str, typer.Option(help="validation or sealed.")] = "validation",
     injections: Annotated[int, typer.Option(min=0, help="Arcs injected for the ring and null tests.")] = 200,
     config: Annotated[
         Path | None, typer.Option("--config", help="TOML file with the keys of the record ShortcutConfig.")
@@ -84,13 +83,11 @@ def shortcuts(
     settings = record_from(
         ShortcutConfig, read_toml(config) if config else {}, config or "options of legacylens validate shortcuts"
     )
-    result = shortcut_files(
-        checkpoint, store, sample, out, parent_path=parent, split=split, injections=injections, config=settings
-    )
+    result = shortcut_files(checkpoint, store, sample, out, parent_path=parent, injections=injections, config=settings)
 
     def render() -> list[object]:
         names = ["test", "verdict", "value", "low", "high", "limit", "detail"]
-        title = f"Shortcut tests on the {split} split: {result['verdict']}"
+        title = f"Shortcut tests on the {result['split']} split: {result['verdict']}"
         return [table(title, names, [[row[name] for name in names] for row in result["tests"]]), *_sentences(result)]
 
     show(result, as_json, render)

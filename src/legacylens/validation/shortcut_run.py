@@ -16,7 +16,6 @@ from legacylens.errors import InputError
 from legacylens.files import read_parquet, write_json
 from legacylens.provenance import write_provenance
 from legacylens.samples.build import read_sample
-from legacylens.samples.config import SPLITS
 from legacylens.scan.config import ScanConfig
 from legacylens.survey.bands import BANDS
 from legacylens.validation.shortcuts import DEFAULT_CONFIG, ShortcutConfig, TestInputs, run_tests
@@ -125,8 +124,8 @@ def shortcut_files(
         ``parent.parquet`` or its folder. Without it the tests that need injections or the observation's columns are
         not testable.
     split
-        Objects that the network was not trained on: validation or sealed. The sealed split is not opened by this:
-        nothing says how well the network does there.
+        Objects that the network was not trained on: validation. The sealed split is for one look at the end; these
+        tests say how well the network does on what they are made on.
     injections
         Arcs injected into non-lenses for the ring and null tests.
     config
@@ -135,13 +134,15 @@ def shortcut_files(
     Raises
     ------
     InputError
-        If the split is the training split, or has no objects of a class with a cutout.
+        If the split is not validation, or has no objects of a class with a cutout.
     """
     from legacylens.scan.scorer import Scorer
 
-    if split not in SPLITS or split == "train":
-        raise InputError(f"split {split!r}: shortcuts are tested on objects that the network was not trained on, "
-                         "validation or sealed")  # fmt: skip
+    if split != "validation":
+        raise InputError(
+            f"shortcuts are tested on the validation split, not on {split!r}: the network knows the training split and "
+            "the sealed one is for a single look with `legacylens validate report --split sealed`"
+        )
     scorer = Scorer(checkpoint, ScanConfig(symmetries=False))
     sample = read_sample(sample_path)
     with CutoutStore.open(store_path) as store:
