@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft, ndimage
+from scipy.special import logsumexp
 
 from legacylens.realism.arc_search import ArcSearch
 from legacylens.realism.host_light import FREE_TERMS, N_GAUSSIANS, HostLight, free_spread
-from legacylens.realism.lens_templates import HALF, THETA_E, arc_bank
+from legacylens.realism.lens_templates import GEOMETRIES, HALF, SOURCE_SIZES, THETA_E, arc_bank
 from legacylens.realism.measure_config import MeasureConfig
-from legacylens.realism.stack import Stack, radius_map
+from legacylens.realism.stack import Stack, frequencies, log_transfer, radius_map
 
 Array = NDArray[np.float32]
 
@@ -28,12 +30,16 @@ TEMPERATURE = 2.0
 """Differences of chi^2 count for less by this factor: pixels of a coadd are correlated."""
 BLUE = 2.0
 """S/N in the chromatic map above which a pixel counts although it was left out of the galaxy: it is the arc."""
+WIDER = 1.25
+"""Factor of the PSF's width that is tried."""
+TRIED = 12
+"""Lenses with which it is tried."""
 WINDOW = 2
 """Einstein radii that are tried on either side of the one that the search found."""
 
 
-def arc_model(stack: Stack, host: HostLight, search: ArcSearch, config: MeasureConfig) -> Array:
-    """Return the shape of each arc per unit of flux, shape ``(object, y, x)``.
+def arc_model(stack: Stack, host: HostLight, search: ArcSearch, config: MeasureConfig) -> tuple[Array, Array, Array]:
+    """Return the shape of each arc per unit of flux, and whether another PSF suits it better.
 
     Parameters
     ----------
@@ -45,6 +51,15 @@ def arc_model(stack: Stack, host: HostLight, search: ArcSearch, config: MeasureC
         What was found in the chromatic maps: where to look.
     config
         Slope of the PSF's wings.
+
+    Returns
+    -------
+    shape
+        Shape ``(object, y, x)``.
+    wider
+        Logarithm of the likelihood behind a PSF wider by `WIDER` over that behind its own, shape ``(object,)``.
+    gaussian
+        The same of a Gaussian PSF of equal FWHM.
 
     Notes
     -----
@@ -59,6 +74,7 @@ def arc_model(stack: Stack, host: HostLight, search: ArcSearch, config: MeasureC
     data, inverse, projector = _projected(stack, host, search, box)
     nearest = np.abs(np.log(np.array(THETA_E)[None] / np.maximum(search.theta_E, 0.1)[:, None])).argmin(axis=1)
     result = np.zeros((n, size, size), np.float32)
+    wider, gaussian = np.zeros(n, np.float32), np.zeros(n, np.float32)
     for number in range(n):
         bank = arc_bank(int(stack.step[number]), config.moffat_beta, round(stack.pixscale, 3))
         low, high = max(int(nearest[number]) - WINDOW, 0), min(int(nearest[number]) + WINDOW, len(THETA_E) - 1)
@@ -69,12 +85,49 @@ def arc_model(stack: Stack, host: HostLight, search: ArcSearch, config: MeasureC
         amount = np.maximum(data[number] @ flat.T, 0.0) / norm
         chance = 0.5 * amount**2 * norm / TEMPERATURE
         weight = np.exp(chance - chance.max()) * amount
+        blur = float(stack.fwhm[number]) / 2.355 / stack.pixscale * np.sqrt(WIDER**2 - 1.0)
+        best = _best_geometries(chance)
+        pictures = flat[best].reshape(-1, side, side)
+        wide = ndimage.gaussian_filter(pictures, (0.0, blur, blur), mode="constant")
+        bare = _without_wings(pictures, float(stack.fwhm[number]), stack.pixscale, config.moffat_beta)
+        seen = (data[number], inverse[number], projector[number])
+        likelihood = logsumexp(chance[best] * TEMPERATURE)
+        wider[number] = _log_likelihood(wide, *seen) - likelihood
+        gaussian[number] = _log_likelihood(bare, *seen) - likelihood
         flux = float(weight @ bank.total[some])
         if flux > 0.0:
             result[number][box] = ((weight / flux) @ flat).reshape(side, side)
         else:
             result[number] = search.template[number]
-    return result
+    return result, wider, gaussian
+
+
+def _best_geometries(chance: Array) -> NDArray[np.int64]:
+    """Return the numbers of the likeliest lenses, each with sources of all sizes.
+
+    Templates of one Einstein radius stand together, and among them those of one size.
+    """
+    n_sizes = len(SOURCE_SIZES)
+    blocks = chance.reshape(-1, n_sizes, GEOMETRIES)
+    top = np.argsort(blocks.max(axis=1).ravel())[-TRIED:]
+    block, place = np.divmod(top, GEOMETRIES)
+    numbers = (block[:, None] * n_sizes + np.arange(n_sizes)) * GEOMETRIES + place[:, None]
+    return np.asarray(numbers.ravel(), np.int64)
+
+
+def _without_wings(pictures: Array, fwhm: float, pixscale: float, beta: float) -> Array:
+    """Return templates as they would be behind a Gaussian PSF instead of a Moffat one."""
+    n = int(fft.next_fast_len(pictures.shape[-1] + 20, real=True))
+    k = frequencies(n, pixscale) * fwhm
+    ratio = np.exp(np.minimum(-0.5 * (k / 2.355) ** 2 - log_transfer(k, beta), 1.0)).astype(np.float32)
+    side = pictures.shape[-1]
+    return np.asarray(fft.irfft2(fft.rfft2(pictures, (n, n)) * ratio, (n, n))[:, :side, :side])
+
+
+def _log_likelihood(pictures: Array, data: Array, inverse: Array, projector: Array) -> float:
+    flat = pictures.reshape(len(pictures), -1)
+    norm = np.maximum((flat**2) @ inverse - ((projector @ flat.T) ** 2).sum(axis=0), 1e-20)
+    return float(logsumexp(0.5 * np.maximum(flat @ data, 0.0) ** 2 / norm))
 
 
 def _projected(

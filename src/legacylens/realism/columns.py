@@ -32,11 +32,14 @@ UNITS: dict[str, str] = {
     "azimuthal_extent": "deg",
     "n_segments": "",
     "arc_area": "arcsec^2",
+    "source_offset": "theta_E",
     "asymmetry_1": "",
     "asymmetry_2": "",
     "arc_angle": "deg",
     "arc_width": "PSF",
     "arc_roughness": "sky noise",
+    "psf_preference": "",
+    "wing_preference": "",
     "core_to_arc": "mag/arcsec^2",
     "host_mag_g": "AB mag",
     "host_mag_r": "AB mag",
@@ -46,6 +49,9 @@ UNITS: dict[str, str] = {
     "host_radius": "arcsec",
     "host_q": "",
     "host_alpha": "",
+    "core_mag_r": "AB mag",
+    "core_g_r": "mag",
+    "core_r_z": "mag",
     "center_offset": "arcsec",
     "sky_g": "nanomaggy/pixel",
     "sky_r": "nanomaggy/pixel",
@@ -76,9 +82,11 @@ UNITS: dict[str, str] = {
 
 ``arc_*`` magnitudes and colors are what is left when galaxy and neighbors are subtracted, as seen (Galactic extinction
 not corrected); NaN where there is no positive flux. ``host_*`` are of the model of the galaxy. ``arc_width`` is the
-width of the arc over that of a lens template behind the PSF, ``arc_roughness`` the pixel noise in it over that of the
-sky, ``core_to_arc`` the peak of the galaxy in r against that of the arc in g. ``statement_*`` is the problem
-statement's definition, without any subtraction. ``null_*`` compare ``arc_score`` with matched galaxies without arcs.
+width of the arc over that of a lens template behind the PSF, ``psf_preference`` the log likelihood of the arc behind a
+PSF a quarter wider over that behind its own, ``wing_preference`` the same for a Gaussian PSF, ``arc_roughness`` the
+pixel noise in the arc over that of the sky, ``core_to_arc`` the peak of the galaxy in r against that of the arc in g.
+``statement_*`` is the problem statement's definition, without any subtraction. ``null_*`` compare ``arc_score`` with
+matched galaxies without arcs.
 """
 
 CODES: dict[str, str] = {

@@ -24,6 +24,8 @@ AXIS_RATIO = 0.75
 ORIENTATIONS = 6
 SOURCE_RADII = ((0.05, 1), (0.22, 6), (0.42, 12), (0.65, 16))
 """Distance of the source [theta_E] and how many directions."""
+GEOMETRIES = ORIENTATIONS * sum(directions for _, directions in SOURCE_RADII)
+"""Lenses of one Einstein radius."""
 SOURCE_SIGMA = 0.2
 """Gaussian width of the source [arcsec]."""
 SOURCE_SIZES = (0.1, 0.25, 0.5, 0.9)

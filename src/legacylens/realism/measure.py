@@ -46,6 +46,8 @@ Array = NDArray[np.float32]
 
 SMALLEST_STAMP = 10.0
 """Least width of a cutout [arcsec]."""
+CORE_RADIUS = 0.6
+"""Radius of the core, where arcs should not be [arcsec]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -236,9 +238,9 @@ def _measure(stamps: Stamps, config: MeasureConfig) -> dict[str, NDArray[np.gene
     chromatic = chromatic_map(stack, host, config)
     search = search_arcs(stack, chromatic, config)
     host = refit_host_light(stack, host, suited_templates(stack, chromatic, search), config)
-    template = search.template
+    template, wider, gaussian = search.template, np.zeros(n, np.float32), np.zeros(n, np.float32)
     for _ in range(config.arc_iterations):
-        template = arc_model(stack, host, search, config)
+        template, wider, gaussian = arc_model(stack, host, search, config)
         host = refit_host_light(stack, host, template, config)
     shape = arc_shape(stack, host, search, template, config)
     flux, error = fluxes(stack, shape)
@@ -248,6 +250,8 @@ def _measure(stamps: Stamps, config: MeasureConfig) -> dict[str, NDArray[np.gene
     spread = np.where(np.isfinite(chromatic.variance), chromatic.variance, 0.0)
     signal = np.where(np.isfinite(chromatic.variance), chromatic.image - search.neighbors, 0.0)
     host_flux = (host.model * (host.radius < 5.0)[:, None]).sum((2, 3))
+    core_flux = (stack.image * (distance < CORE_RADIUS)).sum((2, 3))
+    core_mag = magnitude(core_flux)
     host_mag, arc_mag = magnitude(host_flux), magnitude(flux)
     statement_snr, statement_ratio = statement_statistics(stamps.images[:, 1], stamps.pixscale)
     out: dict[str, NDArray[np.generic]] = {
@@ -262,8 +266,11 @@ def _measure(stamps: Stamps, config: MeasureConfig) -> dict[str, NDArray[np.gene
         "integrated_snr": integrated_snr(chromatic, annulus),
         "aperture_snr": (signal * ring).sum((1, 2)) / np.sqrt((spread * ring).sum((1, 2))),
         **geometry(search, chromatic, stamps.pixscale, config),
+        "source_offset": search.beta,
         "arc_width": arc_width(stack, chromatic, search, config),
         "arc_roughness": roughness(stamps.images, shape.aperture, stamps.pixscale, config),
+        "psf_preference": wider,
+        "wing_preference": gaussian,
         "core_to_arc": surface_contrast(host, shape),
         "arc_g_r": arc_mag[:, 0] - arc_mag[:, 1],
         "arc_r_z": arc_mag[:, 1] - arc_mag[:, 2],
@@ -272,6 +279,9 @@ def _measure(stamps: Stamps, config: MeasureConfig) -> dict[str, NDArray[np.gene
         "host_radius": _half_light(host.model[:, 1], host.radius),
         "host_q": host.q,
         "host_alpha": chromatic.alpha,
+        "core_mag_r": core_mag[:, 1],
+        "core_g_r": core_mag[:, 0] - core_mag[:, 1],
+        "core_r_z": core_mag[:, 1] - core_mag[:, 2],
         "center_offset": np.hypot(host.x, host.y),
         "block_r": stack.block[:, 1],
         "statement_arc_snr": statement_snr,
