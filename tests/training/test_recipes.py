@@ -18,6 +18,7 @@ from legacylens.training import loop
 from legacylens.training.alignment import Aligner, mmd_squared, reverse_gradient
 from legacylens.training.config import Alignment, Mining, SelfTraining, TrainConfig
 from legacylens.training.data import open_training_data
+from legacylens.training.lock import alone_in
 from legacylens.training.loop import train
 from legacylens.training.mining import mine
 from legacylens.training.recipe import NEEDS_SIMULATIONS, RECIPES, WORDS, merged, recipe_values
@@ -401,3 +402,10 @@ def test_events_are_whole_after_an_interruption(blobs, blob_config, tmp_path: Pa
     log = pd.read_csv(tmp_path / "log.csv")
     assert [event.step for event in events.Scalars("loss")] == log["step"].tolist()
     assert [event.value for event in events.Scalars("recall")] == pytest.approx(log["recall"].tolist(), rel=1e-5)
+
+
+def test_one_training_in_a_folder_at_a_time(blobs, blob_config, tmp_path: Path) -> None:
+    with alone_in(tmp_path), pytest.raises(ProcessError, match="another process is training here"):
+        train(*blobs, blob_config(epochs=1), tmp_path)
+    assert not list(tmp_path.iterdir())
+    train(*blobs, blob_config(epochs=1), tmp_path)

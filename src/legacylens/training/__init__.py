@@ -5,5 +5,6 @@ rate), ``sampling`` (the order of an epoch), ``subset`` (which objects), ``simul
 (injected lenses), ``data`` (cutouts with labels), ``clipping`` (what a stretch flattens), ``augment`` (symmetries,
 shifts, noise), ``alignment`` (real and simulated lenses alike), ``mining`` (hard negatives), ``optimize`` (learning
 rate and running mean of the weights), ``run_state`` and ``identity`` (what is saved), ``events`` (logs), ``team``
-(several devices), ``loop`` (one training), ``self_training`` and ``recipes`` (several).
+(several devices), ``lock`` (one training in a folder), ``loop`` (one training), ``self_training`` and ``recipes``
+(several).
 """

@@ -6,6 +6,7 @@ A run folder holds ``best.pt`` (the network to use), ``last.pt`` (the newest, wi
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from legacylens.training.config import TrainConfig
 from legacylens.training.data import LabeledCutouts, TrainingData, open_training_data
 from legacylens.training.events import FOLDER_NAME, write_events
 from legacylens.training.identity import differences, files_of, run_identity
+from legacylens.training.lock import alone_in
 from legacylens.training.metrics import Selection, selection_of, standard_error
 from legacylens.training.mining import TABLE_NAME, as_table, mine
 from legacylens.training.optimize import RunningMean, learning_rate_factor, make_optimizer
@@ -114,14 +116,16 @@ def _train_together(
     execution = Execution.choose(config.network, device=device, precision=config.precision)
     data = open_training_data(store, sample, config)
     identity = run_identity(config, data.sample_hash)
-    if team.rank == 0:
-        out.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(out)
-        if restart:
-            for name in (BEST_NAME, LAST_NAME, LOG_NAME, TABLE_NAME):
-                (out / name).unlink(missing_ok=True)
-    team.wait()
-    with torch.random.fork_rng(devices=[execution.device] if execution.device.type == "cuda" else []):
+    with contextlib.ExitStack() as held:
+        if team.rank == 0:
+            out.mkdir(parents=True, exist_ok=True)
+            held.enter_context(alone_in(out))
+            remove_leftovers(out)
+            if restart:
+                for name in (BEST_NAME, LAST_NAME, LOG_NAME, TABLE_NAME):
+                    (out / name).unlink(missing_ok=True)
+        team.wait()
+        held.enter_context(torch.random.fork_rng(devices=[execution.device] if execution.device.type == "cuda" else []))
         run = _Run(
             config=config,
             data=data,
@@ -132,17 +136,17 @@ def _train_together(
             team=team,
         )
         trained = run.go()
-    team.wait()
-    result = run.result()
-    if team.rank == 0 and (trained or not (out / RECORD_NAME).exists()):
-        write_provenance(
-            out,
-            step="train",
-            configuration=config.model_dump(mode="json"),
-            inputs={"store": store, "sample": sample, **files_of(config)},
-            seeds={"train": config.seed},
-            results=result.summary(),
-        )
+        team.wait()
+        result = run.result()
+        if team.rank == 0 and (trained or not (out / RECORD_NAME).exists()):
+            write_provenance(
+                out,
+                step="train",
+                configuration=config.model_dump(mode="json"),
+                inputs={"store": store, "sample": sample, **files_of(config)},
+                seeds={"train": config.seed},
+                results=result.summary(),
+            )
     return result
 
 
