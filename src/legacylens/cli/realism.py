@@ -141,10 +141,14 @@ def gate(
       legacylens realism gate mocks/calibrated --real lenses/store --null luminous-red/store --out gate
     """
     from legacylens.cli.output import show, table
+    from legacylens.mocks.injection_truth import TRUTH_NAME
     from legacylens.realism.gate_run import run_gate
+    from legacylens.training.simulated import simulations_hash
 
     result = run_gate(sims, real, null=null, zero=zero_flux, split=split, workers=workers)
-    document = result.as_dict()
+    # Training takes a report for exactly this set: `legacylens train --realism gate/gate.json`.
+    is_injected = sims.is_dir() and (sims / TRUTH_NAME).is_file()
+    document = {**result.as_dict(), "simulations_hash": simulations_hash(sims) if is_injected else None}
     if out is not None:
         from legacylens.files import write_json
         from legacylens.plots.realism_gate import write_gate_page
