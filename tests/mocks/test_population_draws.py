@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from legacylens.cli.main import app
 from legacylens.errors import InputError
 from legacylens.lensing.cosmology import einstein_radius
 from legacylens.mocks.population import LENS_UNITS, draw_lenses, lens_seed
 from legacylens.mocks.population_sample import sample_population
 from legacylens.mocks.population_sets import SETS, DeflectorConfig
 from legacylens.mocks.population_summary import REFERENCE, mock_hosts, quantities, summarize
+from legacylens.plots.population import mock_sheet, population_figure
 
 N = 240
 
@@ -153,3 +157,25 @@ def test_a_light_host_gives_no_large_radius():
 
 def test_a_summary_of_nothing_has_no_numbers(calibrated):
     assert summarize(calibrated[:0])["theta_E"]["p50"] is None
+
+
+def test_the_verb_compares_sets_with_the_reference(capsys, tmp_path):
+    figure = tmp_path / "population.png"
+    arguments = ["mocks", "population", "--sets", "calibrated,arbitrary-flux", "--n", "24", "--figure", str(figure)]
+    app([*arguments, "--json"], standalone_mode=False)
+    report = json.loads(capsys.readouterr().out)
+    assert set(report["sets"]) == {"calibrated", "arbitrary-flux"}
+    for quantity in ("theta_E", "source_mag_r", "source_g_r", "arc_mag_r", "magnification"):
+        row = report["sets"]["calibrated"][quantity]
+        assert row["p16"] < row["p50"] < row["p84"]
+        assert row["reference_p50"] == REFERENCE[quantity].percentiles[1]
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    app(arguments[:6], standalone_mode=False)
+    assert "reference" in capsys.readouterr().out
+
+
+def test_a_figure_of_nothing_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no set of lenses"):
+        population_figure({}, tmp_path / "none.png")
+    with pytest.raises(InputError, match="no mock was made"):
+        mock_sheet([], tmp_path / "none.png")

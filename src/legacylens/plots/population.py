@@ -28,10 +28,14 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "beta": (0.0, 1.2),
     "source_r_e": (0.02, 2.0),
     "z_s": (0.0, 5.0),
+    "host_mag_r": (16.5, 22.5),
+    "host_g_r": (0.4, 2.4),
 }
 """Quantities that are drawn, and their ranges."""
 SHOWN = 61
 """Side of the part of a stamp that is shown [pixel]: 16 arcsec."""
+SPIKE = 0.4
+"""Fraction in one bin above which a set has a single value; its bar is cut off so that the others can be seen."""
 LOGARITHMIC = ("magnification", "snr_r", "source_r_e")
 
 
@@ -136,8 +140,9 @@ def population_figure(sets: Mapping[str, pd.DataFrame], path: str | Path) -> Pat
 def _histogram(axis: Axes, name: str, limits: tuple[float, float], values: Mapping[str, NDArray[np.float64]]) -> None:
     logarithmic = name in LOGARITHMIC
     edges = np.geomspace(*limits, 41) if logarithmic else np.linspace(*limits, 41)
+    tallest = 0.0
     for number, (label, one) in enumerate(values.items()):
-        axis.hist(
+        heights, *_ = axis.hist(
             np.clip(one, *limits),
             bins=edges.tolist(),
             weights=np.full(len(one), 1.0 / max(len(one), 1)),
@@ -145,6 +150,10 @@ def _histogram(axis: Axes, name: str, limits: tuple[float, float], values: Mappi
             color=f"C{number}",
             label=label,
         )
+        height = float(np.max(heights))
+        tallest = max(tallest, height if height < SPIKE else 0.0)
+    if tallest > 0:
+        axis.set_ylim(0.0, 1.1 * tallest)
     for value, style in zip(REFERENCE[name].percentiles, (":", "-", ":"), strict=True):
         if value is not None:
             axis.axvline(value, color="black", linestyle=style, linewidth=0.9)
