@@ -7,7 +7,6 @@ compared with arcs that are as bright.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from legacylens.errors import FileProblem, InputError
+from legacylens.realism.audit_rules import CODE_REMEDIES, MARGIN, SHAPES, Finding
 from legacylens.realism.columns import CODES
 from legacylens.realism.compare import (
     CORE_STATISTICS,
@@ -32,8 +32,6 @@ from legacylens.realism.reference import PUBLISHED_ERROR, STATEMENT, Reference, 
 
 FEWEST = 30
 """Measured simulations without which nothing but units is judged."""
-MARGIN = 0.25
-"""Size of an effect, in spreads of a statistic, below which nothing has to be put right."""
 HOST_MARGIN = 0.5
 """The same for galaxies: the published hosts are a mix of selections."""
 BRIGHTNESS_MARGIN = 1.25
@@ -46,28 +44,6 @@ LEAKAGE_MARGIN = 0.65
 """Area under the ROC curve of the core alone above which a network need not look at arcs."""
 CENTERED_OFFSET = 0.05
 """Galaxies that are all within this of the middle were put there [arcsec]."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing to be put right."""
-
-    name: str
-    """Its name, for programs."""
-    says: str
-    """What is wrong, in a sentence with numbers."""
-    remedy: str
-    """What to change."""
-    effect: float
-    """How far off, in spreads of the statistic."""
-    low: float
-    """Its lower limit, 95 %."""
-    high: float
-    """Its upper limit, 95 %."""
-    value: float | None = None
-    """The statistic in the simulations."""
-    expected: float | None = None
-    """And where they are compared with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,21 +96,6 @@ class Audit:
             "checks": list(self.checks),
             "notes": list(self.notes),
         }
-
-
-CODE_REMEDIES = {
-    "units": ("units", "Give nanomaggies per pixel (zero point 22.5); magnitudes and counts have to be converted."),
-    "band-order": ("band-order", "Give the planes in the order g, r, z."),
-    "no-central-galaxy": (
-        "no-galaxies",
-        "Put the arcs in front of real galaxies: an arc alone, or blank sky at a wrong position, teaches nothing.",
-    ),
-    "nan": ("bad-pixels", "Give finite pixels; masked ones have invvar 0."),
-    "bands": ("band-order", "Give g, r and z."),
-    "wrong-shape": ("stamps", "Give square stamps of g, r, z."),
-    "too-small": ("stamps", "Give stamps of at least 10 arcsec, better 101 pixels."),
-}
-"""Code of what cannot be measured -> name of the finding and what to do."""
 
 
 def audit_refused(problem: FileProblem, path: str | Path) -> Audit:
@@ -283,56 +244,6 @@ def _as_bright(
     return reference.at(brightness.value)
 
 
-Rule = tuple[str, str, Callable[[Difference], bool], str, str]
-
-SHAPES: tuple[Rule, ...] = (
-    (
-        "arc_g_r",
-        "source-color",
-        lambda d: abs(d.median - d.other) > 0.15,
-        "arcs have g-r = {0:.2f}, expected {1:.2f}",
-        "Take colors of field galaxies at the sources' redshifts; light in an annulus that is not freed from the "
-        "galaxy's halo has the galaxy's color.",
-    ),
-    (
-        "psf_preference",
-        "psf-width",
-        lambda d: abs(d.effect) > MARGIN,
-        "log likelihood of a PSF a quarter wider than the arcs' own is {0:.2f}, expected {1:.2f}",
-        "Blur the arcs with each band's own PSF (coadd PSF, or a Moffat profile of psfsize_*), once.",
-    ),
-    (
-        "wing_preference",
-        "psf-wings",
-        lambda d: d.effect > 0.0,
-        "log likelihood of the arcs behind a Gaussian PSF over that behind a Moffat one is {0:.2f}, expected {1:.2f}",
-        "Use PSFs with wings: a Moffat profile of beta about 3, or the survey's own; no Gaussian.",
-    ),
-    (
-        "arc_roughness",
-        "shot-noise",
-        lambda d: abs(d.median - d.other) > 0.05,
-        "pixel noise in the arcs is {0:.2f} of that of the sky, expected {1:.2f}",
-        "Photon noise of an arc has the variance flux / gain, and a gain of 7,000 to 50,000 electrons/nanomaggy.",
-    ),
-    (
-        "source_offset",
-        "centered-sources",
-        lambda d: d.effect < 0.0,
-        "sources are {0:.2f} theta_E from the center, expected {1:.2f}",
-        "Draw sources uniformly in area behind the lens and keep what is seen; beta = 0 makes rings alone.",
-    ),
-    (
-        "arc_radius",
-        "arc-radius",
-        lambda d: abs(d.median - d.other) > 0.1,
-        "arcs are {0:.2f} arcsec from the galaxy, expected {1:.2f}",
-        "Tie Einstein radii to the mass of the galaxy and to both redshifts.",
-    ),
-)
-"""Statistic, finding, whether a difference matters, what is said of it, what to do."""
-
-
 def _compared(
     good: pd.DataFrame, others: pd.DataFrame, alike: pd.DataFrame, brightness: Brightness, from_real: bool
 ) -> tuple[list[Finding], list[dict[str, Any]]]:
@@ -358,16 +269,21 @@ def _compared(
                 expected=1.0,
             )
         )
+    # The reference is as bright only to the nearest of its levels, and statistics of bright arcs are precise.
+    margin = MARGIN if brightness.value < 1.7 else 2.0 * MARGIN
     for name, finding, matters, says, remedy in SHAPES:
         item = difference(name, column(good, name), column(alike, name))
         if item is None:
             continue
         checks.append(_check(item))
-        if item.low > MARGIN and matters(item):
+        if item.low > margin and matters(item):
             named = finding
             if finding == "psf-width" and item.effect < 0.0 and _sharp(good, alike):
                 named, remedy = "psf-missing", "Blur the arcs: they have not been through any PSF. " + remedy
             findings.append(_finding(named, item, says, remedy))
+    if any(item.name == "psf-missing" for item in findings):
+        # Light that no PSF has blurred is rough and has no wings: one cause, one finding.
+        findings = [item for item in findings if item.name not in ("shot-noise", "psf-wings")]
     for name in HOST_STATISTICS:
         item = difference(name, column(good, name), column(alike, name))
         if item is not None:

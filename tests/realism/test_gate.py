@@ -1,0 +1,91 @@
+"""The gate on sets on disk: splits, the ledger of the test split, pages; and controls in memory."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from legacylens.errors import InputError
+from legacylens.plots.realism_gate import write_gate_page
+from legacylens.realism import gate_run
+from legacylens.realism.compare import ARC_STATISTICS, HOST_STATISTICS, NOISE_STATISTICS, PIXEL_STATISTICS
+from legacylens.realism.controls import ControlResult, as_expected, documents, run_controls
+from legacylens.realism.gate_config import GateConfig
+from legacylens.realism.inputs import MeasuredSet
+
+
+def _measured(path, n: int, seed: int) -> MeasuredSet:
+    rng = np.random.default_rng(seed)
+    names = (*ARC_STATISTICS, *HOST_STATISTICS, *NOISE_STATISTICS, *PIXEL_STATISTICS, "arc_score")
+    table = pd.DataFrame({name: rng.normal(size=n) for name in names})
+    table["source_id"] = [f"{path.name}-{k}" for k in range(n)]
+    table["code"] = "ok"
+    table["noise_is_measured"] = True
+    return MeasuredSet(
+        path=path,
+        table=table,
+        refused={"nan": 2},
+        problems=(),
+        images=np.zeros((n, 3, 48, 48), np.float32),
+        image_names=(),
+    )
+
+
+@pytest.fixture
+def _sets(monkeypatch):
+    def read(path, config, **_):
+        return _measured(path, 400, sum(map(ord, str(path))))
+
+    monkeypatch.setattr(gate_run, "measure_set", read)
+
+
+@pytest.mark.usefixtures("_sets")
+def test_the_test_split_is_opened_once(tmp_path):
+    sims, real = tmp_path / "sims", tmp_path / "real"
+    result = gate_run.run_gate(sims, real, split="test")
+    assert 60 < result.n_real < 140
+    assert result.verdict == "underpowered"
+    ledger = json.loads((tmp_path / "real.gate-ledger.json").read_text())
+    assert ledger["openings"][0]["sims"] == str(sims)
+    with pytest.raises(InputError, match="was opened on"):
+        gate_run.run_gate(sims, real, split="test")
+    # Other splits stay open.
+    assert gate_run.run_gate(sims, real, split="gate").n_real < 140
+
+
+@pytest.mark.usefixtures("_sets")
+def test_notes_say_what_was_left_out_and_the_page_shows_every_test(tmp_path):
+    result = gate_run.run_gate(tmp_path / "a", tmp_path / "b", null=tmp_path / "c", zero=tmp_path / "d", split="all")
+    notes = " ".join(result.notes)
+    assert "not measured: 2 nan" in notes
+    assert "no invvar" in notes
+    tests = {test.test: test for test in result.tests}
+    assert tests["zero flux"].verdict == "pass"
+    assert tests["classifier network"].verdict == "not run"
+    assert tests["functional recall lost"].value is not None
+    page = write_gate_page(tmp_path / "gate.html", "a", result).read_text()
+    assert all(name in page for name in tests)
+    json.dumps(result.as_dict(), allow_nan=False)
+
+
+def test_a_control_that_must_fail_fails():
+    results = run_controls(GateConfig(n=50), seeds=2, names=("arcs-x40",), workers=1)
+    assert [(item.control, item.must, item.verdict) for item in results] == [("arcs-x40", "fail", "fail")]
+    assert results[0].seeds_as_expected == results[0].seeds == 2
+    assert "arc arc_mag_g" in results[0].because
+    assert set(documents(results)[0]) >= {"control", "must", "verdict", "seeds_as_expected", "seeds"}
+    with pytest.raises(InputError, match="no control is called x3"):
+        run_controls(names=("x3",))
+
+
+@pytest.mark.parametrize(
+    ("must", "as_it_should", "valid"), [("fail", 19, False), ("pass", 19, True), ("pass", 18, False)]
+)
+def test_a_gate_that_passes_a_fault_is_void(must, as_it_should, valid):
+    item = ControlResult(
+        control="c", must=must, verdict=must, seeds_as_expected=as_it_should, seeds=20, n=400, because={}
+    )
+    assert as_expected([item]) == valid
