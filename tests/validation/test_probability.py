@@ -81,6 +81,19 @@ def test_calibrations_are_compared_on_unseen_cells() -> None:
     json.dumps(result)
 
 
+def test_a_score_that_says_nothing_or_the_opposite_gives_the_prior() -> None:
+    rng = np.random.default_rng(9)
+    lens = np.arange(1000) < 100
+    for method in METHODS:
+        for values in (np.zeros(1000), rng.normal(size=1000) - 5.0 * lens):
+            found = fit_calibration(values, lens, method).probability([-5.0, 0.0, 5.0])
+            np.testing.assert_allclose(found, 0.1, atol=1e-4)  # the solver stops there
+    rows = reliability(np.full(1000, 0.1), lens)  # all tied: one bin, whatever the order of the table
+    assert [(row["n"], row["observed"]) for row in rows] == [(1000, 0.1)]
+    apart = calibrate(np.where(lens, 30.0, -30.0) + rng.normal(size=1000), lens, np.arange(1000) % 40, prevalence=1e-4)
+    assert max(apart["log_loss"].values()) < 0.02
+
+
 def test_one_class_is_never_calibrated() -> None:
     rng = np.random.default_rng(4)
     with pytest.raises(InputError, match="0 lenses and 100 non-lenses: a calibration needs at least 20 of each"):

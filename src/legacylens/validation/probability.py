@@ -111,15 +111,18 @@ def _isotonic(x: Array, y: NDArray[np.bool_]) -> Callable[[Array], Array]:
 
 def _linear(columns: Callable[[Array], Array], x: Array, y: NDArray[np.bool_]) -> Callable[[Array], Array]:
     table = columns(x)
-    scale = np.maximum(table.std(axis=0), 1e-12)
-    kept = list(range(table.shape[1]))
-    while True:
+    scale = table.std(axis=0)
+    kept = [number for number in range(table.shape[1]) if scale[number] > 1e-9]
+    while kept:
         model = LogisticRegression(C=1e6, max_iter=2000).fit(table[:, kept] / scale[kept], y)
         # A falling term would let a higher score be less likely a lens; such a term is left out.
-        falling = [number for number, weight in zip(kept, model.coef_[0], strict=True) if weight < 0]
-        if not falling or len(kept) == 1:
+        falling = {number for number, weight in zip(kept, model.coef_[0], strict=True) if weight < 0}
+        if not falling:
             break
-        kept = [number for number in kept if number not in falling] or kept[:1]
+        kept = [number for number in kept if number not in falling]
+    if not kept:  # the score says nothing, or the opposite of what it should
+        share = float(y.mean())
+        return lambda values: np.full(values.shape, share)
 
     def predict(values: Array) -> Array:
         chance = model.predict_proba(columns(values.ravel())[:, kept] / scale[kept])[:, 1]
@@ -172,12 +175,13 @@ def reliability(
     p, y = np.asarray(probability, dtype=np.float64), np.asarray(lens, dtype=bool)
     if not y.any() or y.all():
         raise InputError("a reliability diagram of one class shows nothing; give both classes")
-    order = np.argsort(p, kind="stable")
-    weight = np.where(y, 0.5 / y.sum(), 0.5 / (~y).sum())[order]
-    place = np.minimum((np.cumsum(weight) - 0.5 * weight) * bins, bins - 1e-9).astype(np.int64)
+    # Equal probabilities stay together: the order within a tie would be that of the table, which knows the classes.
+    _, tie = np.unique(p, return_inverse=True)
+    weight = np.bincount(tie, np.where(y, 0.5 / y.sum(), 0.5 / (~y).sum()))
+    place = np.minimum((np.cumsum(weight) - 0.5 * weight) * bins, bins - 1e-9).astype(np.int64)[tie]
     rows = []
     for number in np.unique(place):
-        inside = order[place == number]
+        inside = np.flatnonzero(place == number)
         n, found = len(inside), int(y[inside].sum())
         low, high = binomial_interval(found, n, confidence)
         rows.append(
