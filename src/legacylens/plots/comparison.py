@@ -46,7 +46,8 @@ def compare_figure(result: Mapping[str, Any]) -> Figure:
                 axis.grid(axis="x")
                 note = variants[0]["recall"][row]["note"]
                 if part is None:
-                    axis.set_title(f"recall at FPR {fpr:g}" + (f" ({note})" if note else ""))
+                    axis.set_title(f"recall at FPR {fpr:g}")
+                    axis.set_xlabel(note, fontsize=8)
                     axis.set_xlim(0.0, 1.0)
                 else:
                     axis.axvline(0.0, color="#808080", lw=1)
@@ -88,7 +89,8 @@ def learning_curve_figure(result: Mapping[str, Any]) -> Figure:
                             lw=0,
                         )
             note = points[0]["recall"][row]["note"]
-            axes[row][0].set_title(f"recall at FPR {fpr:g}" + (f" ({note})" if note else ""))
+            axes[row][0].set_title(f"recall at FPR {fpr:g}")
+            axes[row][1].set_title(note, fontsize=8)
             axes[row][0].axvline(most, color="#808080", lw=1, ls=":")
             axes[row][0].set_xlabel("training lenses (fit beyond the dotted line)")
             axes[row][1].set_xlabel(f"non-lenses for each of {most} lenses")
