@@ -76,7 +76,7 @@ def results(tmp_path_factory):
         "units": {name: q.unit for name, q in QUANTITIES.items()},
         "words": {name: q.words for name, q in QUANTITIES.items()},
         "made": 600, "scored": 600, "failures": {"not_injected": {"masked": 3}, "not_scored": 0},
-        "without_arc": {"fraction": 0.02, "low": 0.01, "high": 0.04},
+        "without_arc": {"fraction": 0.02, "low": 0.01, "high": 0.04, "gained": 290, "lost": 2, "p_value": 1e-9},
         "population": {"words": "lenses of a made-up set"},
         "selection_function": {"file": "x.json", "fit_chi2_per_cell": 1.02},
         "not_shown": ["A marginal is an average."],
@@ -227,10 +227,10 @@ def test_light_of_contaminants(low, high, level) -> None:
     assert contaminants_light(None, 0.01).level == "amber"
 
 
-def _completeness(low=0.3, bare=0.05, failed=0, chi2=1.0, value=0.35, file="f"):
+def _completeness(p_value=1e-6, failed=0, chi2=1.0, value=0.35, file="f"):
     return {
-        "tables": {"total": {"completeness": value, "completeness_low": low, "n": 10}},
-        "without_arc": {"high": bare}, "failures": {"not_scored": failed}, "made": 1000,
+        "tables": {"total": {"completeness": value, "n": 10}},
+        "without_arc": {"p_value": p_value}, "failures": {"not_scored": failed}, "made": 1000,
         "selection_function": {"file": file, "fit_chi2_per_cell": chi2},
     }  # fmt: skip
 
@@ -239,7 +239,7 @@ def test_light_of_completeness() -> None:
     assert completeness_light(None).level == "amber"
     assert completeness_light(_completeness()).level == "green"
     assert completeness_light(_completeness(value=None)).level == "amber"
-    assert completeness_light(_completeness(low=0.05)).level == "red"
+    assert completeness_light(_completeness(p_value=0.3)).level == "red"
     assert completeness_light(_completeness(failed=5)).level == "red"
     assert completeness_light(_completeness(file=None)).level == "amber"
     assert completeness_light(_completeness(chi2=2.0)).level == "amber"

@@ -76,13 +76,13 @@ def contaminants_light(contaminants: Mapping[str, Any] | None, rate: float | Non
 
 
 def completeness_light(completeness: Mapping[str, Any] | None) -> Light:
-    """Return the light of the completeness: red if it is not above what the same hosts reach without arcs."""
+    """Return the light of the completeness: red if arcs do not make more of the same hosts pass than pass without."""
     if completeness is None:
         return Light(level="amber", why="Nobody measured what is missed.")
     total, bare = completeness["tables"]["total"], completeness["without_arc"]
     if total["completeness"] is None:
         return Light(level="amber", why=f"{total['n']} injections are too few for a number.")
-    if total["completeness_low"] <= bare["high"]:
+    if bare["p_value"] > 0.01:
         return Light(level="red", why="The same galaxies are selected as often without an arc as with one.")
     lost = completeness["failures"]["not_scored"] / max(completeness["made"], 1)
     if lost > 0.001:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from legacylens.errors import FileProblem, InputError
 from legacylens.files import read_parquet, sha256_of_text, write_json, write_parquet
@@ -272,6 +273,7 @@ def measure_completeness(
     values = injection_values(injections[scored].reset_index(drop=True))
     recovered = (injections.loc[scored, "logit"] >= threshold).to_numpy()
     bare = (injections.loc[scored, "host_logit"] >= threshold).to_numpy()
+    gained, lost = int((recovered & ~bare).sum()), int((bare & ~recovered).sum())
     bare_low, bare_high = binomial_interval(int(bare.sum()), len(bare), config.confidence)
     described = {
         "set": population.name,
@@ -291,6 +293,9 @@ def measure_completeness(
             "low": float(bare_low),
             "high": float(bare_high),
             "n_selected": int(bare.sum()),
+            "gained": gained,
+            "lost": lost,
+            "p_value": float(binomtest(gained, gained + lost, alternative="greater").pvalue) if gained + lost else 1.0,
             "words": "fraction of the same hosts that are selected without any arc: completeness below it is luck",
         },
         "units": {name: quantity.unit for name, quantity in QUANTITIES.items()},
