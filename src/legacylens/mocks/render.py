@@ -172,8 +172,8 @@ def render_stars(
     return np.asarray(fft.irfft2(spectrum, padded)[:, margin : margin + shape[0], margin : margin + shape[1]])
 
 
-GROUP = 32
-"""Lenses of a batch that are rendered together: a hundred of them would need a gigabyte."""
+GROUP = 16
+"""Lenses of a batch that are rendered together: a hundred together would need a gigabyte."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -117,7 +117,8 @@ def peak_memory(kind: str, n_threads: int, seed: int) -> float:
     Parameters
     ----------
     kind
-        ``fast``, ``exact`` (the double-precision renderer), or ``nothing`` (the libraries alone).
+        ``fast``, ``exact`` (the double-precision renderer), ``both`` one after the other, or ``nothing`` (the
+        libraries alone).
     """
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
@@ -145,7 +146,7 @@ def _peak_memory(kind: str, n_threads: int, seed: int) -> float:
     )
     fluxes = np.full((n, 3), 0.3)
     psfs = [Psf(moffat_psfs([1.5, 1.35, 1.25 + 0.001 * number])) for number in range(n)]
-    if kind == "fast":
+    if kind in ("fast", "both"):
         sigma = np.full((n, 3), 0.003)
         simulate(
             parameters,
@@ -157,7 +158,7 @@ def _peak_memory(kind: str, n_threads: int, seed: int) -> float:
             rng=rng,
             n_threads=n_threads,
         )
-    elif kind == "exact":
+    if kind in ("exact", "both"):
         render_arcs_batch(
             lens_of(parameters), [source_of(parameters)], fluxes[:, None], psfs, n_lens=n, shape=(STAMP, STAMP)
         )
