@@ -15,7 +15,7 @@ from legacylens.plots.realism_audit import write_audit_page
 from legacylens.realism.audit import audit
 from legacylens.realism.audit_run import run_audit
 from legacylens.realism.control_sets import FAULTY
-from legacylens.realism.control_sky import draw_hosts, inject_set
+from legacylens.realism.control_sky import draw_hosts, inject_set, stamps_of_hosts
 from legacylens.realism.inputs import MeasuredSet
 from legacylens.realism.measure import measure_stamps
 from legacylens.realism.reference import COLUMNS, LEVELS, make_reference, packaged_reference, true_factor
@@ -70,6 +70,13 @@ def test_honest_lenses_are_as_bright_as_published(honest, tmp_path):
     assert "psf-missing" not in _names(result)
     assert "shot-noise" not in _names(result)
     assert "published populations" in result.compared_with
+
+
+def test_galaxies_without_arcs_are_told(hosts, tmp_path):
+    result = audit(_set(measure_stamps(stamps_of_hosts(hosts)), tmp_path))
+    assert "no-arcs" in _names(result)
+    assert "shot-noise" not in _names(result)
+    assert any("Few arcs are seen" in note for note in result.notes)
 
 
 def test_real_lenses_take_the_place_of_published_ones(honest, tmp_path):

@@ -203,11 +203,15 @@ def controls(
                 f"{item.seeds_as_expected} of {item.seeds}",
                 item.n,
                 ", ".join(list(item.because)[:3]),
+                item.finding,
             )
             for item in results
         ]
         said = "The gate does what it must." if valid else "The gate is void: a control did not do what it must."
-        return [table("Controls", ["control", "must", "verdict", "as expected", "n", "because of"], rows), said]
+        return [
+            table("Controls", ["control", "must", "verdict", "as expected", "n", "because of", "audit"], rows),
+            said,
+        ]
 
     if not as_json:
         show({}, as_json, render)

@@ -36,6 +36,13 @@ HOST_MARGIN = 0.5
 """The same for galaxies: the published hosts are a mix of selections."""
 BRIGHTNESS_MARGIN = 1.25
 """Factor of brightness that need not be put right."""
+SEEN = 5.0
+"""S/N of the best lens template above which an arc is seen."""
+FEW, NONE = 0.4, 0.15
+"""If fewer of the simulations than this show an arc, that is said; if fewer than that, there are none (galaxies without
+arcs: 0.08)."""
+PUBLISHED_SHOWING = 0.71
+"""The same of lenses of the published populations."""
 LAGS = (0.05, 0.45)
 """Correlation of neighboring sky pixels in coadds and in cutouts of the viewer."""
 NOISE_RATIO = (0.75, 1.15)
@@ -160,6 +167,7 @@ def audit(
     if len(good) >= FEWEST:
         rng = np.random.default_rng(seed)
         brightness = brightness_factor(good, others, rng)
+        findings += _unseen(good, notes)
         alike = _as_bright(others, brightness, reference, real, notes)
         found, checks = _compared(good, others, alike, brightness, real is not None)
         findings += found + _noise(good, others if real is not None else None)
@@ -183,6 +191,29 @@ def brightness_factor(sims: pd.DataFrame, others: pd.DataFrame, rng: np.random.G
     """Return by what factor arcs are too bright, in r, at the same magnitude of the galaxy."""
     ratio, low, high = matched_ratio(sims, others, "arc_flux_r", rng)
     return Brightness(value=true_factor(ratio), low=true_factor(low), high=true_factor(high), measured=ratio)
+
+
+def _unseen(good: pd.DataFrame, notes: list[str]) -> list[Finding]:
+    """Return a finding if most simulations show no arc: then nothing else that is said of arcs means anything."""
+    share = float((good["lens_snr"] > SEEN).mean())
+    if share > FEW:
+        return []
+    notes.append("Few arcs are seen: factor of brightness, colors and shapes are those of noise and of neighbors.")
+    if share > NONE:
+        return []
+    return [
+        Finding(
+            name="no-arcs",
+            says=f"an arc is seen (S/N above {SEEN:g}) in {100 * share:.0f} % of the simulations, among published "
+            f"lenses in {100 * PUBLISHED_SHOWING:.0f} %",
+            remedy="Keep sources whose arcs would be noticed: faint ones only where they are highly magnified.",
+            effect=4.0 * (1.0 - share / PUBLISHED_SHOWING),
+            low=4.0 * (1.0 - NONE / PUBLISHED_SHOWING),
+            high=4.0,
+            value=share,
+            expected=PUBLISHED_SHOWING,
+        )
+    ]
 
 
 def _others(real: MeasuredSet | None, reference: Reference) -> pd.DataFrame:

@@ -6,6 +6,7 @@ the inverse normal distribution. One of 1 means that the sets are apart by their
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.stats import ks_2samp, norm, rankdata
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -177,7 +179,10 @@ def two_sample_auc(first: Vector, second: Vector, seed: int, estimator: object |
     y = np.concatenate([np.ones(len(first)), np.zeros(len(second))])
     model = estimator or make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=500))
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-    score = cross_val_predict(model, x, y, cv=folds, method="predict_proba")[:, 1]
+    with warnings.catch_warnings():
+        # A small network is stopped after some rounds on purpose.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        score = cross_val_predict(model, x, y, cv=folds, method="predict_proba")[:, 1]
     return area(score[y == 1], score[y == 0])
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ import numpy as np
 from legacylens.errors import InputError
 from legacylens.mocks.population_sets import SETS, MockSetConfig
 from legacylens.progress import progress_bar
+from legacylens.realism.audit import Audit, audit
 from legacylens.realism.control_sets import FAULTY, HIGH_SNR, HONEST, ControlSet
 from legacylens.realism.control_sky import draw_hosts, inject_set
 from legacylens.realism.gate import FAIL, PASS, Gate, Sample, gate, sample_of
 from legacylens.realism.gate_config import GateConfig
+from legacylens.realism.inputs import MeasuredSet
 from legacylens.realism.measure import measure_stamps
 
 SPARE = 1.3
@@ -47,6 +50,12 @@ class ControlResult:
     """Objects of each set."""
     because: dict[str, int]
     """Tests that failed (or, for a set that must pass, did not pass) -> in how many seeds."""
+    finding: str = ""
+    """What an audit of the whole set puts first; empty if nothing has to be changed."""
+    finding_wanted: str = ""
+    """The finding that names its fault."""
+    brightness_factor: float | None = None
+    """By what factor the audit takes its arcs to be too bright."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +102,8 @@ def _orders(controls: Sequence[ControlSet], n: int, seed: int) -> list[_Order]:
         return _Order(name=name, config=config, galaxies=galaxies, n=n, seed=seed, lens_seed=lens_seed)
 
     orders = [order("honest", SETS["calibrated"], "second", seed + 1)]
+    if any(c.name == "real-real" for c in controls) and not any(c.name == "calibrated" for c in controls):
+        orders.append(order("calibrated", SETS["calibrated"], "first", seed + 99))
     if any(c.high_snr for c in controls):
         orders.append(order("honest-bright", bright, "second", seed + 1))
     if any(c.name == "zero-flux" for c in controls):
@@ -100,6 +111,8 @@ def _orders(controls: Sequence[ControlSet], n: int, seed: int) -> list[_Order]:
         zero = next(c.config for c in controls if c.name == "zero-flux")
         orders.append(order("galaxies", zero, "second", seed + 1))
     for number, control in enumerate(controls):
+        if control.name == "real-real":
+            continue
         galaxies = "any" if control.any_galaxy else "first"
         orders.append(order(control.name, control.config, galaxies, seed + 100 + number))
     return orders
@@ -107,11 +120,18 @@ def _orders(controls: Sequence[ControlSet], n: int, seed: int) -> list[_Order]:
 
 def _judged(control: ControlSet, pools: dict[str, Sample], config: GateConfig, seed: int) -> Gate:
     rng = np.random.default_rng([seed, 17])
+    config = config.model_copy(update={"folds_seed": seed, "real_real": False})
+    if control.name == "real-real":
+        # Halves of all honest lenses that there are; each is one galaxy's.
+        both = pools["honest"].joined(pools["calibrated"])
+        order = rng.permutation(len(both))
+        n = min(config.n, len(both) // 2)
+        return gate(both.part(order[:n]), both.part(order[n : 2 * n]), config)
     sims = pools[control.name]
     other = "galaxies" if control.name == "zero-flux" else "honest-bright" if control.high_snr else "honest"
     real = pools[other]
     n = min(config.n, len(sims), len(real))
-    return gate(_draw(sims, n, rng), _draw(real, n, rng), config.model_copy(update={"folds_seed": seed}))
+    return gate(_draw(sims, n, rng), _draw(real, n, rng), config)
 
 
 def _draw(sample: Sample, n: int, rng: np.random.Generator) -> Sample:
@@ -131,6 +151,7 @@ def _judge_control(
             wrong = test.verdict == FAIL if control.must == FAIL else test.verdict not in (PASS, "not run")
             if wrong:
                 because[test.test] = because.get(test.test, 0) + 1
+    audited = _audited(pools[control.name]) if control.name in pools else None
     most = max(sorted(set(verdicts)), key=verdicts.count)
     return ControlResult(
         control=control.name,
@@ -140,7 +161,18 @@ def _judge_control(
         seeds=len(verdicts),
         n=n,
         because=dict(sorted(because.items(), key=lambda item: -item[1])),
+        finding=audited.findings[0].name if audited is not None and audited.findings else "",
+        finding_wanted=control.finding,
+        brightness_factor=None if audited is None or audited.brightness is None else audited.brightness.value,
     )
+
+
+def _audited(sample: Sample) -> Audit:
+    empty = np.zeros((0, 3, 1, 1), np.float32)
+    measured = MeasuredSet(
+        path=Path("control"), table=sample.table, refused={}, problems=(), images=empty, image_names=()
+    )
+    return audit(measured)
 
 
 def run_controls(
@@ -196,7 +228,7 @@ def run_controls(
             for made in pool.map(make_pool, orders):
                 pools[made.name] = made.sample
                 bar.advance(1)
-            needed = ("honest", "honest-bright", "galaxies")
+            needed = ("honest", "honest-bright", "galaxies", "calibrated")
             jobs = [
                 pool.submit(
                     _judge_control,

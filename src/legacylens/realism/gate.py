@@ -67,6 +67,14 @@ class Sample:
             pixels=None if self.pixels is None else self.pixels[rows],
         )
 
+    def joined(self, other: Sample) -> Sample:
+        """Return both together."""
+        both = [None if a is None or b is None else np.concatenate([a, b]) for a, b in self._arrays(other)]
+        return Sample(table=pd.concat([self.table, other.table], ignore_index=True), embedding=both[0], pixels=both[1])
+
+    def _arrays(self, other: Sample) -> tuple[tuple[NDArray[np.float64] | None, NDArray[np.float64] | None], ...]:
+        return (self.embedding, other.embedding), (self.pixels, other.pixels)
+
     def __len__(self) -> int:
         return len(self.table)
 
@@ -286,7 +294,7 @@ def _classifiers(sims: Sample, real: Sample, halves: tuple[Sample, Sample], conf
 
     def run(name: str, margin: float, vectors: list[NDArray[np.float64]], estimator: object | None) -> TestResult:
         value, error = two_sample_auc(vectors[0], vectors[1], seed, estimator)
-        own, _ = two_sample_auc(vectors[2], vectors[3], seed, estimator)
+        own = two_sample_auc(vectors[2], vectors[3], seed, estimator)[0] if config.real_real else None
         return judge(name, value, error, margin, n, real_real=own)
 
     samples = (sims, real, *halves)

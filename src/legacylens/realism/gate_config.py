@@ -49,5 +49,8 @@ class GateConfig(Settings):
     functional: float = Field(default=0.05, gt=0.0, lt=0.5)
     """How much less a finder trained on simulations may find of the real lenses, than one trained on real ones."""
 
+    real_real: bool = True
+    """Also compare two halves of the real set with each other; takes half of the time."""
+
     folds_seed: int = Field(default=5, ge=0)
     """Seed of folds and halves."""
