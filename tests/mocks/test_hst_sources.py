@@ -1,13 +1,20 @@
+import dataclasses
+
 import galsim
 import numpy as np
+import pandas as pd
 import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+from legacylens.cutouts.decode import read_cutouts
 from legacylens.errors import FileProblem, PhysicalRangeError
 from legacylens.lensing.pixels import picture
 from legacylens.lensing.sie import SIE
-from legacylens.mocks.hst_sources import lensable, own_pixels, read_hst_sources, sharpened
+from legacylens.mocks.draw import draw_mocks
+from legacylens.mocks.hst_sources import half_light_radius, lensable, own_pixels, read_hst_sources, sharpened
+from legacylens.mocks.measured_hosts import measured_host, with_measured_invvar
+from legacylens.mocks.population_sets import SETS
 from legacylens.mocks.psf import moffat_psf
 from legacylens.mocks.render import render_arcs
 from legacylens.photometry import magnitude
@@ -109,6 +116,28 @@ def test_absent_files_are_named(galsim_folder, damage, message, reason):
     with pytest.raises(FileProblem, match=message) as caught:
         read_hst_sources(galsim_folder)
     assert caught.value.reason == reason
+
+
+def test_the_half_light_radius_of_a_gaussian(galsim_folder):
+    first = read_hst_sources(galsim_folder)[0]
+    y, x = np.indices((101, 101)) - 50.0
+    image = np.exp(-0.5 * (y**2 + x**2) / 8.0**2)
+    galaxy = dataclasses.replace(first, image=image, noise=1e-6, psf=None)
+    # Half of the light of a Gaussian lies within 1.1774 sigma; pixels are discrete.
+    assert half_light_radius(galaxy) == pytest.approx(1.1774 * 8.0 * galaxy.pixscale, rel=0.02)
+
+
+@pytest.mark.real
+def test_galaxies_without_redshift_lend_their_shape(real_data):
+    hosts = [with_measured_invvar(one) for one in read_cutouts(real_data / "des-lrg" / "des_lrg_grizY.fits")[:4]]
+    rows = pd.concat([measured_host(one, (1.25, 1.1, 1.0)) for one in hosts], ignore_index=True)
+    bright = read_hst_sources(real_data / "hst-cosmos-bright")
+    mocks, _ = draw_mocks(hosts, rows, SETS["calibrated"], n=2, seed=1, sources=bright)
+    assert mocks
+    for mock in mocks:
+        assert mock.source.endswith("scaled")
+        assert mock.truth["z_s"] > mock.truth["z_l"]
+        np.testing.assert_allclose(mock.injected.closure, 1.0, atol=0.01)
 
 
 @pytest.mark.real

@@ -1,7 +1,8 @@
 """A few mocks to look at: hosts with and without their arc, in memory, from a store or from files of pixels alone.
 
 With pictures of real galaxies as sources, a source keeps its own size, colors, magnitude and redshift; the mass, the
-place of the source and the selection are those of the set.
+place of the source and the selection are those of the set. Galaxies whose redshift or magnitudes in the host's bands
+are not known lend their shape alone: a lens is drawn as for a profile; the picture takes its size, colors and place.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from legacylens.errors import InputError, PhysicalRangeError
 from legacylens.lensing.cosmology import velocity_dispersion
 from legacylens.mocks import deflectors
 from legacylens.mocks.hosts import why_unusable
-from legacylens.mocks.hst_sources import HstGalaxy, lensable
+from legacylens.mocks.hst_sources import HstGalaxy, half_light_radius, lensable
 from legacylens.mocks.injection import LOST, Injected, host_psf, inject_row, require_closure
 from legacylens.mocks.injection_run import make_mock
 from legacylens.mocks.injection_truth import truth_row
@@ -107,8 +108,10 @@ def draw_mocks(
         made: DrawnMock | str = reason
         with one_thread():
             if not reason and sources:
-                unused = [source for source in sources if not any(mock.source == _name(source) for mock in mocks)]
-                made = _with_real_source(config, host, row, lens_seed(seed, number), unused)
+                unused = [source for source in sources if not any(_name(source) in mock.source for mock in mocks)]
+                complete = [one for one in unused if np.isfinite(one.redshift) and _measured(one, host)]
+                make = _with_real_source if complete else _with_real_shape
+                made = make(config, host, row, lens_seed(seed, number), complete or unused)
             elif not reason:
                 made = _with_drawn_source(config, host, row, lens_seed(seed, number))
         if isinstance(made, str):
@@ -178,6 +181,40 @@ def _with_real_source(
             truth = truth_row(config, known, lens, injected, seed=seed, psf="moffat", bands=host.bands)
             return _finished(host, injected, truth, _name(galaxy))
     return "no-visible-source"
+
+
+def _with_real_shape(
+    config: MockSetConfig, host: Cutout, row: pd.Series, seed: int, sources: Sequence[HstGalaxy]
+) -> DrawnMock | str:
+    """Draw a lens, and put one of some real galaxies, scaled, in the place of its source."""
+    if not sources:
+        return "no-source-behind"
+    draws = draw_lenses(config, pd.DataFrame([row]), np.array([seed]))
+    if not draws.found[0]:
+        return str(draws.reason[0])
+    lens = {str(name): float(value) for name, value in draws.table.iloc[0].items()}
+    galaxy = sources[int(generator(seed, "texture").integers(len(sources)))]
+    picture = lensable(
+        galaxy,
+        phi=lens["source_phi"],
+        x=lens["source_x"],
+        y=lens["source_y"],
+        zoom=lens["source_r_e"] / half_light_radius(galaxy),
+    )
+    injected = inject_row(
+        host,
+        lens,
+        host_psf(config.injection, [float(row[f"psfsize_{band}"]) for band in host.bands], pixscale=host.pixscale),
+        sources=config.sources,
+        config=config.injection,
+        ebv=float(row["ebv"]),
+        seed=seed,
+        source=picture,
+        check=False,
+    )
+    known = {str(name): value for name, value in row.items()}
+    truth = truth_row(config, known, lens, injected, seed=seed, psf="moffat", bands=host.bands)
+    return _finished(host, injected, truth, f"{_name(galaxy)}, scaled")
 
 
 def _agreement(config: MockSetConfig, lens: dict[str, float], row: pd.Series) -> float:

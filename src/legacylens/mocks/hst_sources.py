@@ -216,6 +216,17 @@ def own_pixels(galaxy: HstGalaxy) -> NDArray[np.bool_]:
     return np.asarray(labels == labels[nearest])
 
 
+def half_light_radius(galaxy: HstGalaxy) -> float:
+    """Return the radius around the center of light that holds half of the light of the galaxy's own pixels [arcsec]."""
+    light = np.where(own_pixels(galaxy), galaxy.image, 0.0)
+    y, x = np.indices(light.shape)
+    center_y, center_x = (light * y).sum() / light.sum(), (light * x).sum() / light.sum()
+    distance = np.hypot(y - center_y, x - center_x).ravel()
+    order = np.argsort(distance)
+    growth = np.cumsum(light.ravel()[order]) / light.sum()
+    return float(distance[order][np.searchsorted(growth, 0.5)] * galaxy.pixscale)
+
+
 def sharpened(
     image: NDArray[np.float64], psf: NDArray[np.float64], *, max_gain: float = MAX_GAIN
 ) -> tuple[NDArray[np.float64], float]:
