@@ -95,7 +95,7 @@ def learning_curve_figure(result: Mapping[str, Any]) -> Figure:
             axes[row][0].set_xlabel("training lenses (fit beyond the dotted line)")
             axes[row][1].set_xlabel(f"non-lenses for each of {most} lenses")
             axes[row][0].set_ylim(0.0, 1.0)
-        axes[0][0].legend(loc="lower right")
+        axes[0][0].legend(loc="upper left")
     return figure
 
 
