@@ -120,3 +120,20 @@ def test_counts_and_missing_folders(tmp_path, hosts):
     assert "nanomaggies" in result.findings[0].remedy
     with pytest.raises(FileProblem, match="no such file"):
         run_audit(tmp_path / "nothing")
+
+
+def test_arcs_without_galaxies_and_mixed_sizes(tmp_path):
+    rng = np.random.default_rng(8)
+    y, x = np.mgrid[:101, :101] - 50.0
+    arc = 0.1 * np.exp(-0.5 * ((np.hypot(x, y) - 6.0) / 2.0) ** 2) * (x > 0)
+    for number in range(4):
+        image = rng.normal(0.0, 0.003, (101, 101, 3)) + arc[..., None]
+        np.savez(tmp_path / f"sim{number}.npz", cutout=image.astype(np.float32))
+    result, _ = run_audit(tmp_path)
+    assert _names(result)[0] == "no-galaxies"
+    assert result.refused == {"no-central-galaxy": 4}
+    assert result.brightness is None
+    np.savez(tmp_path / "small.npz", cutout=image[18:83, 18:83].astype(np.float32))
+    again, _ = run_audit(tmp_path)
+    assert again.refused == {"no-central-galaxy": 4, "wrong-size": 1}
+    assert "small.npz" in again.notes[0]
