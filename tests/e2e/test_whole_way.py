@@ -16,7 +16,7 @@ from legacylens.search.steps import SearchPlan
 from legacylens.search.whole import search
 from legacylens.survey.sphere import match_within
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500), pytest.mark.xdist_group("whole_way")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 
 def tree(folder):
