@@ -292,6 +292,22 @@ def test_clumps_keep_the_flux_and_come_from_the_seed():
     require_closure("mock", host.bands, made)
 
 
+def test_a_log_normal_texture_keeps_the_flux_and_comes_from_the_seed():
+    host, psf = a_host(), host_psf(CONFIG, PSFSIZE, pixscale=0.262)
+
+    def made(texture, seed):
+        sources = SourceConfig(texture=texture)
+        return inject_row(host, ROW, psf, sources=sources, config=CONFIG, ebv=0.02, seed=seed)
+
+    first, again, other = (made("log-normal", seed).image for seed in (3, 3, 4))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    require_closure("mock", host.bands, made("log-normal", 3))
+    smooth, textured = made("smooth", 3).arcs, made("log-normal", 3).arcs
+    # The same magnification to the accuracy of the light under another caustic, and another picture.
+    assert np.abs(textured - smooth).max() > 0.02 * smooth.max()
+
+
 def replaced(**changes):
     return {**ROW, **changes}
 

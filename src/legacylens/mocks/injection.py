@@ -28,7 +28,7 @@ from legacylens.mocks.population import generator
 from legacylens.mocks.population_sets import InjectionConfig, SourceConfig
 from legacylens.mocks.psf import PSF_SIZE, Psf, moffat_psf
 from legacylens.mocks.render import render_arcs
-from legacylens.mocks.source_models import clumpy
+from legacylens.mocks.source_models import clumpy, with_texture
 from legacylens.photometry import flux_of_magnitude, mw_transmission
 
 CLOSURE = 0.01
@@ -267,9 +267,9 @@ def source_of_row(row: Mapping[str, Any], texture: str, rng: np.random.Generator
     row
         Columns ``source_r_e``, ``source_n``, ``source_q``, ``source_phi``, ``source_x``, ``source_y``.
     texture
-        ``smooth`` or ``clumpy``.
+        ``smooth``, ``clumpy`` or ``log-normal``.
     rng
-        Decides about the clumps.
+        Decides about the clumps, or the field.
     """
     base = Sersic(
         r_e=float(row["source_r_e"]),
@@ -281,6 +281,8 @@ def source_of_row(row: Mapping[str, Any], texture: str, rng: np.random.Generator
     )
     if texture == "smooth":
         return base
+    if texture == "log-normal":
+        return with_texture(base, sd=float(rng.uniform(0.3, 0.6)), rng=rng)
     radius = float(np.clip(rng.uniform(0.05, 0.3) * base.r_e, 0.01, 0.08))
     return clumpy(
         base, n_clumps=int(rng.integers(1, 7)), fraction=float(rng.uniform(0.05, 0.3)), clump_radius=radius, rng=rng

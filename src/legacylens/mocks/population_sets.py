@@ -129,8 +129,9 @@ class SourceConfig(Settings):
     g_r: float | None = Field(default=None, ge=-2.0, le=4.0)
     """One g-r color for all sources, with ``color_scatter`` around it, in place of the templates' (a fault)."""
 
-    texture: Literal["smooth", "clumpy"] = "smooth"
-    """Sersic profiles as they are, or with 5 to 30 % of their light in 1 to 6 clumps."""
+    texture: Literal["smooth", "clumpy", "log-normal"] = "smooth"
+    """Sersic profiles as they are, with 5 to 30 % of their light in 1 to 6 clumps, or with a random field of log-normal
+    brightness (standard deviation 0.3 to 0.6) over them. The flux is that of the profile."""
 
     @model_validator(mode="after")
     def _ordered(self) -> SourceConfig:

@@ -56,7 +56,7 @@ class StrongLens:
     seed: int
     """Seed of the lens."""
     texture: str
-    """``smooth`` or ``clumpy`` source."""
+    """``smooth``, ``clumpy`` or ``log-normal`` source."""
     contrast: float = 0.0
     """Largest brightness of the arcs over that of the host in g; see `contrast_of`."""
 
