@@ -44,12 +44,16 @@ def test_sweeps_of_an_older_release(real_data):
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("folder", ["ls-dr10-candidates", "decals-galaxies"])
-def test_scores_of_the_packaged_network(real_data, folder):
+@pytest.mark.parametrize(
+    ("folder", "rows"), [("ls-dr10-candidates", 4), ("decals-galaxies", 3), ("ls-dr9-cutout", 1), ("des-lrg", 2)]
+)
+def test_scores_of_the_packaged_network(real_data, folder, rows):
     report = output("score", real_data / folder, "--no-sheet", "--json")
-    assert report["objects"]
+    found = 0
     for entry in report["objects"]:
         shown = re.search(rf"│ {re.escape(entry['source_id'])} │\s+([\d.e-]+) │", README)
-        assert shown, f"{entry['source_id']} is not in the README"
-        # Four digits are shown; single precision differs between machines in the last one or two.
-        assert float(shown.group(1)) == pytest.approx(entry["score"], rel=5e-3)
+        if shown:
+            found += 1
+            # Four digits are shown; single precision differs between machines in the last one or two.
+            assert float(shown.group(1)) == pytest.approx(entry["score"], rel=5e-3)
+    assert found == rows
