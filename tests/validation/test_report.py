@@ -78,6 +78,7 @@ def test_the_result_is_whole_and_json(sample, scores):
         "nan_lenses": 0,
         "nan_non_lenses": 0,
         "scored_elsewhere": 2 * 3060,
+        "in_trained_bricks": 0,
     }
     assert [row["fpr_target"] for row in result["recall"]] == [1e-1, 1e-2, 1e-3, 1e-4, 1e-5]
     assert [row["measurable"] for row in result["recall"]] == [True, True, False, False, False]
@@ -148,15 +149,24 @@ def test_few_nan_are_counted_and_many_refused(sample, scores):
     ("spoil", "message"),
     [
         (lambda s: s.drop(columns="source_id"), "no column source_id"),
-        (lambda s: s.drop(columns=["logit", "score"]), "neither a column logit nor score"),
+        (lambda s: s.drop(columns=["logit", "score"]), r"neither a column logit nor score, only source_id; name"),
         (lambda s: pd.concat([s, s.iloc[:2]]), "2 objects are scored twice"),
         (lambda s: s.iloc[:4000], r"labeled objects of the validation split have no score, more than 20.0%"),
-        (lambda s: s[~s["source_id"].isin([f"10000_1_{i}" for i in range(3060, 3120)])], "has no lens with a score"),
+        (
+            lambda s: s[~s["source_id"].isin([f"10000_1_{i}" for i in range(3060, 3120)])],
+            r"has no lens with a score; .* both classes\. Score the whole store",
+        ),
     ],
 )
 def test_unusable_scores_are_refused(sample, scores, spoil, message):
     with pytest.raises(InputError, match=message):
         validate(spoil(scores), sample)
+
+
+def test_a_split_without_non_lenses_is_refused(sample, scores):
+    lenses_only = sample[(sample["split"] != "validation") | (sample["label"] == 1)]
+    with pytest.raises(InputError, match="the validation split has no non-lens with a score"):
+        validate(scores, lenses_only)
 
 
 def test_unknown_split_is_refused(sample, scores):

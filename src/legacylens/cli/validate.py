@@ -19,6 +19,9 @@ def validate(
     reopen: Annotated[
         str | None, typer.Option(help="Why the sealed split is opened again with other scores; kept in its ledger.")
     ] = None,
+    whole_bricks: Annotated[
+        bool, typer.Option("--whole-bricks", help="Judge only objects of bricks in which training has none.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     r"""Measure recall at fixed false-positive rates, with exact intervals and what they mean for a survey.
@@ -36,9 +39,10 @@ def validate(
     from legacylens.validation.config import ValidationConfig
     from legacylens.validation.report import validate_files
 
-    settings = record_from(
-        ValidationConfig, read_toml(config) if config else {}, config or "options of legacylens validate report"
-    )
+    given = read_toml(config) if config else {}
+    if whole_bricks:
+        given |= {"whole_bricks": True}
+    settings = record_from(ValidationConfig, given, config or "options of legacylens validate report")
     result = validate_files(scores, sample, out, split=split, config=settings, reopen=reopen)
 
     def render() -> list[object]:
@@ -73,12 +77,24 @@ def validate(
                 rows,
             ),
             *(f"- {row['fpr_target']:g}: {_why_not(row)}" for row in result["recall"] if row["note"]),
+            *_bricks(result),
             *_advice(result),
             *(f"- {sentence}" for sentence in result["not_shown"]),
             f"Area under the curve: {auc['value']:.4f} ({auc['low']:.4f} - {auc['high']:.4f})",
         ]
 
     show(result, as_json, render)
+
+
+def _bricks(result: dict[str, Any]) -> list[str]:
+    """Return a line for each rate on bricks that training knows and does not, where there are lenses in both."""
+    return [
+        f"- {row['fpr_target']:g}: recall {row['unseen']['recall']:.3f} in bricks that training does not know "
+        f"({row['unseen']['recovered']}/{row['unseen']['lenses']}), {row['shared']['recall']:.3f} in those it does "
+        f"({row['shared']['recovered']}/{row['shared']['lenses']}); p = {row['p_value']:.2g}"
+        for row in result["by_unit"]
+        if row["unit"] == "brick" and row["p_value"] is not None
+    ]
 
 
 def _advice(result: dict[str, Any]) -> list[str]:

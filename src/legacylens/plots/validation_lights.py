@@ -11,6 +11,40 @@ CONTAMINANT_FACTOR = 10.0
 """A class that is selected this many times as often as ordinary non-lenses is a problem."""
 
 
+ENOUGH_LENSES = 20
+"""Lenses in bricks of both kinds, below which a difference in recall would not be noticed."""
+
+
+def holdouts_light(validation: Mapping[str, Any]) -> Light:
+    """Return the light of what was held out: red if training knows cells of the split, or if that helps in its bricks.
+
+    Red: the split shares sky cells with training, or at a measurable rate more is found in bricks that training knows.
+    Amber: bricks are shared, with too few lenses to notice a difference. Green otherwise.
+    """
+    rows = validation["by_unit"]
+    if any(row["unit"] == "cell" and row["shared"]["lenses"] + row["shared"]["non_lenses"] for row in rows):
+        return Light(level="red", why="Objects of this split lie in sky cells that training knows.")
+    measurable = {row["fpr_target"] for row in validation["recall"] if row["measurable"]}
+    bricks = [row for row in rows if row["unit"] == "brick" and row["fpr_target"] in measurable]
+    if not bricks:
+        return Light(level="amber", why="Not known whether bricks are shared with training.")
+    shared = bricks[0]["shared"]
+    if not shared["lenses"] + shared["non_lenses"]:
+        return Light(level="green", why="No brick or sky cell of this split holds anything of training.")
+    helped = [
+        row
+        for row in bricks
+        if row["p_value"] is not None and row["p_value"] < 0.01 and row["shared"]["recall"] > row["unseen"]["recall"]
+    ]
+    if helped:
+        seen, unseen = helped[0]["shared"]["recall"], helped[0]["unseen"]["recall"]
+        why = f"Recall is {seen:.2f} in bricks that training knows and {unseen:.2f} in others; judge whole bricks."
+        return Light(level="red", why=why)
+    if min(shared["lenses"], bricks[0]["unseen"]["lenses"]) < ENOUGH_LENSES:
+        return Light(level="amber", why="Some bricks are shared with training, and too few lenses tell if that helps.")
+    return Light(level="green", why="Bricks that training knows give no higher recall than others.")
+
+
 def threshold_light(validation: Mapping[str, Any]) -> Light:
     """Return the light of the recommended threshold: red without one, amber if it was extrapolated."""
     best = validation["recommended"]

@@ -29,6 +29,7 @@ from legacylens.plots.validation_completeness import completeness_figure, comple
 from legacylens.plots.validation_lights import (
     completeness_light,
     contaminants_light,
+    holdouts_light,
     probability_light,
     shortcuts_light,
     threshold_light,
@@ -115,7 +116,7 @@ def read_page_inputs(
         If results are of different samples: they would be shown as one.
     """
     judged = _document(validation, VALIDATION_NAME) or {}
-    for name in ("recall", "recommended", "calibration", "sample_hash"):
+    for name in ("recall", "recommended", "by_unit", "calibration", "sample_hash"):
         if name not in judged:
             raise FileProblem(
                 validation,
@@ -151,6 +152,7 @@ def page_numbers(inputs: PageInputs) -> dict[str, Any]:
     v = inputs.validation
     lights = {
         "trust": trust_light(v),
+        "holdouts": holdouts_light(v),
         "threshold": threshold_light(v),
         "probability": probability_light(v),
         "sample": sample_light(inputs.gates),
@@ -244,6 +246,7 @@ def page_text(inputs: PageInputs, numbers: Mapping[str, Any]) -> str:
         v=v,
         figures=figures,
         offenders=_offenders(inputs),
+        rates_shown=[row["fpr_target"] for row in v["recall"] if row["measurable"]] or [v["recall"][0]["fpr_target"]],
         document=json.dumps(numbers, allow_nan=False).replace("<", "\\u003c"),
     )
 

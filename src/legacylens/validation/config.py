@@ -27,6 +27,9 @@ class ValidationConfig(Settings):
     max_missing_fraction: float = Field(default=0.2, ge=0, le=1)
     """Refuse a split of which more than this fraction has no score at all. (A missing band or a bailed-out brick leaves
     objects without a cutout; they are counted, and lenses among them count as missed in ``recall_of_all``.)"""
+    whole_bricks: bool = False
+    """Judge only objects of bricks in which training has none; the rest of the split is counted and left out. (The
+    split is by sky cell, and a brick may lie in two cells.)"""
     replicas: int = Field(default=1000, ge=0, le=100_000)
     """Resampled skies for the interval that knows of sky cells; 0 for none."""
     seed: int = Field(default=1, ge=0)

@@ -19,6 +19,7 @@ from legacylens.validation.auc import auc_with_interval
 from legacylens.validation.bootstrap import block_bootstrap
 from legacylens.validation.budget import recommend_threshold
 from legacylens.validation.config import ValidationConfig
+from legacylens.validation.holdouts import by_list, by_unit, known_to_training
 from legacylens.validation.intervals import binomial_interval
 from legacylens.validation.probability import calibrate
 from legacylens.validation.purity import survey_expectation
@@ -36,7 +37,8 @@ def ranking_column(scores: pd.DataFrame) -> str:
         if name in scores.columns:
             return name
     raise InputError(
-        f"the scores have neither a column logit nor score; they have {', '.join(map(str, scores.columns))}"
+        f"the scores have neither a column logit nor score, only {', '.join(map(str, scores.columns))}; name the "
+        "column that ranks logit, or score the cutouts with `legacylens scan`"
     )
 
 
@@ -99,7 +101,8 @@ def join_scores(
         Rows of the sample with the ranking score in a column ``value``.
     counts
         ``lenses``, ``non_lenses``: with a score; ``missing_*`` without one; ``nan_*`` with one that is not finite;
-        ``scored_elsewhere``: scores that belong to no labeled object of this split.
+        ``scored_elsewhere``: scores that belong to no labeled object of this split; ``in_trained_bricks``: objects left
+        out because training has one in their brick (only with ``whole_bricks``).
 
     Raises
     ------
@@ -110,6 +113,10 @@ def join_scores(
         raise InputError(f"no split {split!r}; there are {', '.join(SPLITS)}")
     column = check_scores(scores)
     part = sample[(sample["split"] == split) & sample["label"].isin([0, 1])]
+    beside_training = 0
+    if config.whole_bricks:
+        shared = known_to_training(sample, part, "brick")
+        beside_training, part = int(shared.sum()), part[~shared]
     part = part.sort_values("source_id")  # so that sums round alike in any order of the rows
     values = scores.set_index("source_id")[column].astype(np.float64)
     joined = part.assign(value=values.reindex(part["source_id"]).to_numpy())
@@ -124,6 +131,7 @@ def join_scores(
         "nan_lenses": int((lens & present & ~finite).sum()),
         "nan_non_lenses": int((~lens & present & ~finite).sum()),
         "scored_elsewhere": int((~scores["source_id"].isin(part["source_id"])).sum()),
+        "in_trained_bricks": beside_training,
     }
     n = len(joined)
     n_missing = counts["missing_lenses"] + counts["missing_non_lenses"]
@@ -138,10 +146,12 @@ def join_scores(
             f"{n_nan} of {n} scores of the {split} split are not finite numbers, more than "
             f"{config.max_nan_fraction:.1%}; look for masked or NaN pixels in their cutouts and score again"
         )
+    beside = f" ({beside_training} objects lie in bricks that training knows)" if beside_training else ""
     for name, singular in (("lenses", "lens"), ("non_lenses", "non-lens")):
         if counts[name] == 0:
             raise InputError(
-                f"the {split} split has no {singular} with a score; recall and false-positive rate need both classes"
+                f"the {split} split has no {singular} with a score{beside}; recall and false-positive rate need both "
+                "classes. Score the whole store, or give the sample cells that hold some (`legacylens samples build`)"
             )
     return joined[finite], counts
 
@@ -171,10 +181,11 @@ def validate(
         JSON-compatible. ``recall``: a row for each false-positive rate with exact intervals, what stands behind it,
         ``survey`` (what it means for one), ``sky`` (the interval by resampled sky cells) and ``tail`` (the
         extrapolated threshold of a rate that cannot be measured), None where they do not apply. Further ``roc``,
-        ``challenge``, ``by_grade``, ``by_channel``, ``by_held_out`` (lenses of lists that training did not see),
-        ``by_type``, ``by_contaminant`` (non-lenses that people have rejected), ``recommended`` (the threshold for a
-        budget of inspections), ``calibration``, ``lens_values`` (score of each lens, for comparisons), ``histogram``,
-        ``counts``, ``not_shown`` (sentences), hashes, ``configuration`` and, last, ``auc``.
+        ``challenge``, ``by_grade``, ``by_channel``, ``by_list``, ``by_held_out`` (lenses of lists that training did not
+        see), ``by_unit`` (cells and bricks that training knows and does not), ``by_type``, ``by_contaminant``
+        (non-lenses that people have rejected), ``recommended`` (the threshold for a budget of inspections),
+        ``calibration``, ``lens_values`` (score of each lens, for comparisons), ``histogram``, ``counts``, ``not_shown``
+        (sentences), hashes, ``configuration`` and, last, ``auc``.
 
     Raises
     ------
@@ -201,6 +212,7 @@ def validate(
         tail = tails.get(point.fpr_target)
         row["tail"] = tail.as_dict() if tail is not None else None
         rows.append(row)
+    units = by_unit(joined, sample, points, config.confidence) if split != "train" else []
     area = auc_with_interval(positives, negatives, config.confidence)
     definition = {
         "split": split,
@@ -217,6 +229,8 @@ def validate(
         "challenge": challenge_rates(positives, negatives),
         "by_grade": _by_class(joined[lens], "grade", points, config.confidence),
         "by_channel": _by_class(joined[lens], "channel", points, config.confidence),
+        "by_list": by_list(joined[lens], points, config.confidence),
+        "by_unit": units,
         "by_held_out": _by_class(_where(joined[lens], "held_out"), "held_out", points, config.confidence),
         "by_type": _by_class(joined[~lens], "type", points, config.confidence),
         "recommended": recommend_threshold(
@@ -232,7 +246,7 @@ def validate(
         "by_contaminant": _by_class(_where(joined[~lens], "contaminant"), "contaminant", points, config.confidence),
         "histogram": _histogram(positives, negatives, config.histogram_bins),
         "roc": roc_curve(positives, negatives, points=config.curve_points, confidence=config.confidence).as_dict(),
-        "not_shown": _not_shown(points, counts, config),
+        "not_shown": _not_shown(points, counts, config, units),
         "auc": {"value": area.value, "low": area.low, "high": area.high},
     }
 
@@ -313,7 +327,9 @@ def _histogram(positives: NDArray[np.float64], negatives: NDArray[np.float64], b
     }
 
 
-def _not_shown(points: list[RecallPoint], counts: dict[str, int], config: ValidationConfig) -> list[str]:
+def _not_shown(
+    points: list[RecallPoint], counts: dict[str, int], config: ValidationConfig, units: list[dict[str, Any]]
+) -> list[str]:
     """Say what a reader must not take from these numbers."""
     hidden = config.prevalence * counts["non_lenses"]
     sentences = [
@@ -332,6 +348,14 @@ def _not_shown(points: list[RecallPoint], counts: dict[str, int], config: Valida
             f"At a false-positive rate of {', '.join(weak)} fewer than 20 false positives stand behind the threshold: "
             "the value is shown, but it is not a measurement."
         )
+    for unit in ("cell", "brick"):
+        shared = next((row["shared"] for row in units if row["unit"] == unit), None)
+        if shared is not None and shared["lenses"] + shared["non_lenses"]:
+            sentences.append(
+                f"{shared['lenses']} lenses and {shared['non_lenses']:,} non-lenses of this split lie in a {unit} that "
+                "training knows, with the same exposures; by_unit has the recall of the others alone"
+                + (", and whole_bricks judges no others." if unit == "brick" else ".")
+            )
     unscored = counts["missing_lenses"] + counts["nan_lenses"]
     if unscored:
         sentences.append(
