@@ -20,6 +20,7 @@ from legacylens.models.registry import build_network
 from legacylens.plots.validation_lights import (
     completeness_light,
     contaminants_light,
+    holdouts_light,
     probability_light,
     shortcuts_light,
     threshold_light,
@@ -29,7 +30,8 @@ from legacylens.validation.completeness import QUANTITIES, CompletenessConfig, t
 from legacylens.validation.config import ValidationConfig
 from legacylens.validation.report import validate
 from legacylens.validation.selection_function import SelectionFunction
-from legacylens.validation.sky_map import map_of_bricks, write_map
+from legacylens.validation.sky_conditions import conditions_of_bricks
+from legacylens.validation.sky_map import completeness_map, write_map
 
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
@@ -45,7 +47,8 @@ def results(tmp_path_factory):
         {
             "source_id": [f"1_1_{i}" for i in range(n)], "label": (np.arange(n) < n_lens).astype(int),
             "split": "validation", "cell": rng.integers(0, 50, n), "grade": "A", "type": "SER",
-            "ra": 10.0, "dec": 0.0, "channel": "", "brickname": "", "contaminant": "", "held_out": False,
+            "ra": 10.0, "dec": 0.0, "channel": "", "brickname": rng.choice(["0001p000", "0002p000"], n),
+            "contaminant": "", "held_out": False,
         }
     )  # fmt: skip
     scores = pd.DataFrame({"source_id": sample["source_id"], "logit": rng.normal(size=n) + 3.0 * sample["label"]})
@@ -89,7 +92,8 @@ def results(tmp_path_factory):
     ra, dec = np.meshgrid(np.arange(10, 12, 0.25), np.arange(0, 2, 0.25))
     bricks = pd.DataFrame({"ra": ra.ravel(), "dec": dec.ravel(), "psfdepth_r": 24.0, "ebv": 0.02})
     bricks["psfsize_r"] = np.linspace(1.0, 1.6, len(bricks))
-    write_map(folder / "completeness/completeness-map.fits", map_of_bricks(function, bricks), function)
+    sky = completeness_map(function, conditions_of_bricks(bricks))
+    write_map(folder / "completeness/completeness-map.fits", sky, function)
     offender = {"source_id": "1_1_200", "value": 2.0, "selected": True}
     ring = {"class": "ring", "n": 40, "selected": 2, "fpr": 0.05, "fpr_low": 0.006, "fpr_high": 0.17}
     threshold = validation["recall"][1]["threshold"]
@@ -122,7 +126,7 @@ def test_the_verb_writes_page_and_numbers(results, tmp_path) -> None:
     assert answer.exit_code == 0, answer.output
     lights = json.loads(answer.stdout)["lights"]
     assert list(lights) == [
-        "trust", "threshold", "probability", "sample", "shortcuts", "contaminants", "completeness",
+        "trust", "holdouts", "threshold", "probability", "sample", "shortcuts", "contaminants", "completeness",
     ]  # fmt: skip
     assert lights["completeness"]["level"] == "green"
     page = out.read_text(encoding="utf-8")
@@ -161,29 +165,48 @@ def test_results_that_do_not_belong_together_are_refused(results, tmp_path) -> N
         read_page_inputs(results / "validation", title="x", shortcuts=tmp_path / "other.json")
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no chromium or chrome on this machine")
-def test_the_page_in_a_browser(results, tmp_path) -> None:
-    probe = """<script>
-    addEventListener("load", () => {
-      const broken = [...document.images].filter(image => !(image.complete && image.naturalWidth > 0)).length;
-      const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-      const asked = performance.getEntriesByType("resource").filter(entry => !entry.name.startsWith("data:")).length;
-      const lights = document.querySelectorAll("section .light").length;
-      document.body.setAttribute("data-probe", JSON.stringify(
-        {images: document.images.length, broken, wide, asked, lights}));
-    });
-    </script></body>"""
-    out = tmp_path / "page.html"
-    assert CliRunner().invoke(app, whole(results, out)).exit_code == 0
-    out.write_text(out.read_text(encoding="utf-8").replace("</body>", probe), encoding="utf-8")
+PROBE = """<script>
+addEventListener("load", () => {
+  const broken = [...document.images].filter(image => !(image.complete && image.naturalWidth > 0)).length;
+  const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  const asked = [...document.querySelectorAll("[src], link[href]")].filter(
+    element => !(element.src || element.href).startsWith("data:")).length;
+  const lights = document.querySelectorAll("section .light").length;
+  document.body.setAttribute("data-probe", JSON.stringify(
+    {images: document.images.length, broken, wide, asked, lights}));
+});
+</script></body>"""
+
+
+def in_browser(page, folder):
+    """Return what a probe in the page finds, and what the browser logs."""
+    path = folder / "probed.html"
+    path.write_text(page.replace("</body>", PROBE), encoding="utf-8")
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0",
-               "--window-size=500,900", f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=10000",
-               "--dump-dom", out.as_uri()]  # fmt: skip
+               "--window-size=500,900", f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=10000",
+               "--dump-dom", path.as_uri()]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     found = re.search(r'data-probe="([^"]*)"', result.stdout)
     assert found is not None
-    assert json.loads(found[1].replace("&quot;", '"')) == {"images": 8, "broken": 0, "wide": 0, "asked": 0, "lights": 7}
-    assert "CONSOLE" not in result.stderr
+    return json.loads(found[1].replace("&quot;", '"')), result.stderr
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium or chrome on this machine")
+def test_the_page_in_a_browser(results, tmp_path) -> None:
+    out = tmp_path / "page.html"
+    assert CliRunner().invoke(app, whole(results, out)).exit_code == 0
+    page = out.read_text(encoding="utf-8")
+    found, logged = in_browser(page, tmp_path)
+    assert found == {"images": 8, "broken": 0, "wide": 0, "asked": 0, "lights": 8}
+    assert "CONSOLE" not in logged
+    # The probe can fail: a figure cut short, a script that throws, a picture from elsewhere, a section without a light.
+    spoiled = re.sub(r'(<img src="data:image/[a-z+]+;base64,[^"]{40})[^"]*"', r'\1"', page, count=1)
+    spoiled = spoiled.replace("</main>", '<img src="elsewhere.png" alt=""><script>throw new Error("x")</script></main>')
+    spoiled = re.sub(r'<p class="light [a-z]+">', '<p class="soft">', spoiled, count=1)
+    found, logged = in_browser(spoiled, tmp_path)
+    assert (found["images"], found["broken"], found["lights"]) == (9, 2, 7)
+    assert found["asked"] == 1
+    assert "CONSOLE" in logged
 
 
 # ---- lights ----
@@ -204,6 +227,33 @@ def test_lights_of_threshold_and_probability() -> None:
     assert probability_light(_validation(chi2=20.0)).level == "amber"
     assert probability_light(_validation(chi2=31.0)).level == "red"
     assert probability_light(_validation(method=None)).level == "amber"
+
+
+def _bricks(shared=(40, 900), unseen=(40, 900), recalls=(0.5, 0.5), p_value=0.9, cell=0, rate=0.1):
+    def part(counts, recall):
+        return {"lenses": counts[0], "non_lenses": counts[1], "recall": recall}
+
+    known, new = part(shared, recalls[0]), part(unseen, recalls[1])
+    rows = [{"unit": "brick", "fpr_target": rate, "shared": known, "unseen": new, "p_value": p_value}]
+    rows.append({"unit": "cell", "fpr_target": rate, "shared": part((cell, 0), None), "unseen": new, "p_value": None})
+    return {"by_unit": rows, "recall": [{"fpr_target": 0.1, "measurable": True}]}
+
+
+@pytest.mark.parametrize(
+    ("validation", "level", "why"),
+    [
+        (_bricks(shared=(0, 0), p_value=None), "green", "No brick or sky cell"),
+        (_bricks(), "green", "no higher recall"),
+        (_bricks(shared=(5, 900)), "amber", "too few lenses"),
+        (_bricks(recalls=(0.8, 0.4), p_value=0.001), "red", "0.80 in bricks that training knows and 0.40"),
+        (_bricks(recalls=(0.4, 0.8), p_value=0.001), "green", "no higher recall"),
+        (_bricks(cell=3), "red", "sky cells that training knows"),
+        (_bricks(rate=1e-4), "amber", "Not known"),
+    ],
+)
+def test_light_of_holdouts(validation, level, why) -> None:
+    light = holdouts_light(validation)
+    assert (light.level, why in light.why) == (level, True), light
 
 
 def test_lights_of_shortcuts() -> None:

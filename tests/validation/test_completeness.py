@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
@@ -22,7 +21,7 @@ from legacylens.models.checkpoint import Checkpoint, save_checkpoint
 from legacylens.models.preprocessing import Preprocessing
 from legacylens.models.registry import build_network
 from legacylens.photometry import mw_transmission
-from legacylens.plots.validation_completeness import completeness_figure, completeness_map_figure
+from legacylens.plots.validation_completeness import completeness_figure
 from legacylens.validation.completeness import (
     QUANTITIES,
     CompletenessConfig,
@@ -34,7 +33,6 @@ from legacylens.validation.completeness import (
 from legacylens.validation.completeness_run import completeness_set, measure_completeness, threshold_from
 from legacylens.validation.selection_function import fit_selection_function, load_selection_function
 from legacylens.validation.shortcut_run import inject_for_tests
-from legacylens.validation.sky_map import map_of_bricks, read_map, write_map
 
 
 def population(n: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -225,57 +223,6 @@ def test_too_few_found_are_not_fitted(recovered) -> None:
     values = recovered[0][:100]
     with pytest.raises(InputError, match="at least 50 found and 50 missed"):
         fit_selection_function(values, np.arange(100) < 20, about={}, rng=np.random.default_rng(1))
-
-
-# ---- the map ----
-
-
-def bricks(n: int = 300) -> pd.DataFrame:
-    rng = np.random.default_rng(2)
-    ra, dec = rng.uniform(0, 360, n), rng.uniform(-20, 30, n)
-    return pd.DataFrame(
-        {"ra": ra, "dec": dec, "psfsize_r": np.where(ra < 180, 1.1, 1.5), "psfdepth_r": 24.0, "ebv": 0.02}
-    )
-
-
-def test_the_map_has_the_value_of_the_function_and_is_valid_healpix(function, tmp_path) -> None:
-    table = bricks()
-    table.loc[0, "psfdepth_r"] = 0.0  # never observed in r
-    sky = map_of_bricks(function, table, nside=32)
-    assert (sky.n_bricks, sky.n_without) == (len(table) - 1, 1)
-    depth = round(24.0 + 2.5 * np.log10(float(mw_transmission(0.02, "r"))), 2)
-    for seeing in (1.1, 1.5):
-        expected = float(function.completeness(seeing=seeing, depth=depth))
-        pure = sky.table[np.isclose(sky.table["seeing"], seeing)]
-        np.testing.assert_allclose(pure["completeness"], expected, rtol=1e-6)
-    assert sky.table["completeness"].max() > sky.table["completeness"].min()
-    assert np.all(sky.table["completeness_low"] <= sky.table["completeness_high"])
-    path = tmp_path / "map.fits"
-    write_map(path, sky, function)
-    with fits.open(path) as hdus:
-        hdus.verify("exception")
-        header = hdus[1].header
-        assert (header["PIXTYPE"], header["ORDERING"], header["NSIDE"]) == ("HEALPIX", "NESTED", 32)
-        assert header["TUNIT5"] == "arcsec"
-    frame, nside = read_map(path)
-    assert nside == 32
-    np.testing.assert_allclose(frame["completeness"], sky.table["completeness"], rtol=1e-6)
-    assert len(completeness_map_figure(frame, nside).axes) == 2
-    near = frame[frame["pixel"] == frame["pixel"].iloc[0]]
-    assert len(completeness_map_figure(near, nside).axes) == 2
-    with pytest.raises(FileProblem, match="not a completeness map"):
-        read_map(tmp_path / "absent.fits")
-
-
-def test_maps_without_data_are_refused(function, recovered, tmp_path) -> None:
-    with pytest.raises(InputError, match=r"none of 300 bricks has seeing and depth"):
-        map_of_bricks(function, bricks().assign(psfdepth_r=0.0))
-    values, _, found = recovered
-    flat = fit_selection_function(
-        values[["theta_E", "arc_mag_r"]], found, about={}, rng=np.random.default_rng(1), replicas=2
-    )
-    with pytest.raises(InputError, match="its map would be flat"):
-        map_of_bricks(flat, bricks())
 
 
 # ---- thresholds, populations, figures ----

@@ -23,6 +23,7 @@ from legacylens.cli import (
     cutouts_fetch,
     cutouts_rehearse,
     cutouts_sheet,
+    ensemble,
     known_lenses,
     learning_curve,
     mocks_bench,
@@ -41,6 +42,7 @@ from legacylens.cli import (
     validate_compare,
     validate_completeness,
     validate_contaminants,
+    validate_map,
     validate_page,
     validate_shortcuts,
 )
@@ -67,6 +69,7 @@ ORDER = (
     "validate",
     "scan",
     "score",
+    "ensemble",
     "candidates",
 )
 """The verbs as ``--help`` lists them: the whole way first, then the steps in the order of the data."""
@@ -130,6 +133,7 @@ validate_verbs.command("report")(validate.validate)
 validate_verbs.command("compare")(validate_compare.compare)
 validate_verbs.command("contaminants")(validate_contaminants.contaminants)
 validate_verbs.command("completeness")(validate_completeness.completeness)
+validate_verbs.command("map")(validate_map.completeness_sky)
 validate_verbs.command("shortcuts")(validate_shortcuts.shortcuts)
 validate_verbs.command("controls")(validate_shortcuts.controls)
 validate_verbs.command("saliency")(validate_page.saliency)
@@ -150,6 +154,7 @@ app.command("learning-curve")(learning_curve.learning_curve)
 app.add_typer(validate_verbs, name="validate")
 app.command("scan")(scan.scan)
 app.command("score")(score.score)
+app.command("ensemble")(ensemble.ensemble)
 app.command("candidates")(candidates.candidates)
 
 

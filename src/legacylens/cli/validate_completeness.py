@@ -28,12 +28,15 @@ def completeness(
     release: Annotated[
         str | None, typer.Option(help="Release whose bricks' depth and seeing make the sky map.")
     ] = None,
+    randoms: Annotated[
+        list[Path] | None, typer.Option(help="Random catalog of the survey for the sky map, in place of bricks.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     r"""Measure completeness: inject lenses into galaxies, score them as the scan does, count what is selected.
 
     Writes tables with exact intervals, the truth and logit of every injection, a fitted selection function with units,
-    and with --release a HEALPix map of the sky. What could not be injected or scored is counted apart.
+    and with --release or --randoms a HEALPix map of the sky. What could not be injected or scored is counted apart.
 
     \b
     Example:
@@ -51,7 +54,7 @@ def completeness(
     limit = threshold if threshold is not None else threshold_from(validation or Path(), fpr)
     result = measure_completeness(
         checkpoint, store, parent, out, threshold=limit, sample=sample, set_name=name, n=n, seed=seed, workers=workers,
-        release=release,
+        release=release, randoms=randoms or (),
     )  # fmt: skip
     figures = {"completeness.svg": completeness_figure(result)}
     if result["map"] is not None:

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +33,11 @@ from legacylens.validation.completeness import (
 from legacylens.validation.intervals import binomial_interval
 from legacylens.validation.report import RESULT_NAME as VALIDATION_NAME
 from legacylens.validation.selection_function import fit_selection_function
+from legacylens.validation.sky_conditions import DEFAULT_CUTS, SkyConditions, brick_conditions, random_conditions
 from legacylens.validation.sky_map import completeness_map, write_map
 
 if TYPE_CHECKING:
+    from legacylens.catalog.parent import ParentCuts
     from legacylens.cutouts.store import CutoutStore
     from legacylens.mocks.population_sets import MockSetConfig
 
@@ -76,29 +78,60 @@ def threshold_from(validation: str | Path, fpr: float) -> float:
     InputError
         If it has no such rate, or the rate could be neither measured nor extrapolated.
     """
-    path = Path(validation)
-    path = path / VALIDATION_NAME if path.is_dir() else path
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["recall"]
-    except FileNotFoundError:
-        raise FileProblem(
-            path, "no such validation", "Make one with `legacylens validate report`.", reason="missing"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise FileProblem(path, f"not a validation ({error!r})", "Make it again.", reason="broken") from error
+    path, rows = _judged(validation)
     for row in rows:
         if abs(row["fpr_target"] / fpr - 1.0) < 1e-6:
-            if row["measurable"]:
-                return float(row["threshold"])
-            tail = row.get("tail")
-            if tail is not None and tail["threshold"] is not None:
-                return float(tail["threshold"])
+            threshold = _threshold_of(row)
+            if threshold is not None:
+                return threshold
             raise InputError(
                 f"the false-positive rate {fpr:g} was not measured ({row['note']}); choose a higher one, or give a "
                 "threshold"
             )
     known = ", ".join(f"{row['fpr_target']:g}" for row in rows)
     raise InputError(f"{path} has no false-positive rate {fpr:g}; it has {known}")
+
+
+def lowest_threshold(validation: str | Path, fpr: float) -> tuple[float, float]:
+    """Return the lowest false-positive rate, not below a given one, that was measured or extrapolated; its threshold.
+
+    Raises
+    ------
+    FileProblem
+        If there is no validation.
+    InputError
+        If no such rate could be measured or extrapolated.
+    """
+    path, rows = _judged(validation)
+    for row in sorted(rows, key=lambda row: float(row["fpr_target"])):
+        threshold = _threshold_of(row)
+        if row["fpr_target"] >= fpr * (1.0 - 1e-6) and threshold is not None:
+            return float(row["fpr_target"]), threshold
+    raise InputError(
+        f"{path} has no false-positive rate of {fpr:g} or more that could be measured; validate on more non-lenses, or "
+        "at higher rates"
+    )
+
+
+def _judged(validation: str | Path) -> tuple[Path, list[dict[str, Any]]]:
+    path = Path(validation)
+    path = path / VALIDATION_NAME if path.is_dir() else path
+    try:
+        return path, list(json.loads(path.read_text(encoding="utf-8"))["recall"])
+    except FileNotFoundError:
+        raise FileProblem(
+            path, "no such validation", "Make one with `legacylens validate report`.", reason="missing"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileProblem(path, f"not a validation ({error!r})", "Make it again.", reason="broken") from error
+
+
+def _threshold_of(row: Mapping[str, Any]) -> float | None:
+    """Return the threshold of a rate if it was measured, else the extrapolated one, else None."""
+    if row["measurable"]:
+        return float(row["threshold"])
+    tail = row.get("tail")
+    return None if tail is None or tail["threshold"] is None else float(tail["threshold"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +228,8 @@ def measure_completeness(
     seed: int = 1,
     workers: int = 2,
     release: str | None = None,
+    randoms: Sequence[str | Path] = (),
+    cuts: ParentCuts = DEFAULT_CUTS,
     config: CompletenessConfig = DEFAULT_CONFIG,
     scan: ScanConfig | None = None,
 ) -> dict[str, Any]:
@@ -223,6 +258,10 @@ def measure_completeness(
         Processes; 0 works in this one.
     release
         For the sky map: a release whose summary of bricks tells depth and seeing.
+    randoms
+        For the sky map, in place of bricks: random catalogs.
+    cuts
+        Which random points are searched.
     config
         Cells and intervals.
     scan
@@ -239,6 +278,7 @@ def measure_completeness(
     out, parent_path = Path(out), Path(parent)
     parent_path = parent_path / "parent.parquet" if parent_path.is_dir() else parent_path
     excluded = _no_hosts(sample)
+    sky = _sky(release, randoms, cuts)  # first, because a catalog that cannot be read must not cost the injections
     population = completeness_set(set_name)
     pieces = max(1, workers)
     work = out / "parts"
@@ -313,7 +353,7 @@ def measure_completeness(
     }
     out.mkdir(parents=True, exist_ok=True)
     write_parquet(out / INJECTIONS_NAME, injections)
-    result |= _fitted(values, recovered, out, result, release, seed, config)
+    result |= _fitted(values, recovered, out, result, sky, seed, config)
     write_json(out / RESULT_NAME, result)
     write_provenance(
         out,
@@ -338,7 +378,7 @@ def _fitted(
     recovered: np.ndarray[Any, np.dtype[np.bool_]],
     out: Path,
     result: dict[str, Any],
-    release: str | None,
+    sky: SkyConditions | None,
     seed: int,
     config: CompletenessConfig,
 ) -> dict[str, Any]:
@@ -352,11 +392,18 @@ def _fitted(
         return {"selection_function": {"file": None, "note": str(refusal)}, "map": None}
     function.save(out / FUNCTION_NAME)
     fitted = {"file": FUNCTION_NAME, "note": "", **function.about}
-    if release is None:
+    if sky is None:
         return {"selection_function": fitted, "map": None}
-    sky = completeness_map(function, release)
-    write_map(out / MAP_NAME, sky, function)
-    return {"selection_function": fitted, "map": {"file": MAP_NAME, **sky.summary()}}
+    found = completeness_map(function, sky)
+    write_map(out / MAP_NAME, found, function)
+    return {"selection_function": fitted, "map": {"file": MAP_NAME, **found.summary()}}
+
+
+def _sky(release: str | None, randoms: Sequence[str | Path], cuts: ParentCuts) -> SkyConditions | None:
+    """Return where the conditions of the sky map are from: random points if there are any, else bricks."""
+    if randoms:
+        return random_conditions(randoms, cuts=cuts)
+    return None if release is None else brick_conditions(release)
 
 
 def _not_shown(population: str) -> list[str]:
