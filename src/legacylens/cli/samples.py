@@ -37,6 +37,17 @@ def samples(
         list[Path] | None,
         typer.Option(help="Table of `samples suspicious` with its verdicts filled in; repeatable."),
     ] = None,
+    simulations: Annotated[
+        Path | None,
+        typer.Option(help="Set of `mocks inject`: simulated lenses for the training split. Needs --realism."),
+    ] = None,
+    realism: Annotated[
+        Path | None,
+        typer.Option(help="gate.json of `realism gate` on exactly these simulations, saying pass."),
+    ] = None,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Take the simulations without a passing report; it is recorded.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     r"""Label parent objects and split them by sky cell, with a guard ring between the splits.
@@ -44,13 +55,15 @@ def samples(
     Every known system, whatever its grade, keeps non-lenses away; only secure and likely ones are lenses. The split of
     an object follows from its position and the seed alone. The summary carries a hash by which a network remembers
     what it was trained on. Non-lenses are drawn from two pools: representative ones, and hard ones that people have
-    seen to be no lens.
+    seen to be no lens. Simulated lenses are taken with a passing report of `realism gate` on exactly that set, or with
+    --unchecked; only those in non-lenses of the training split.
 
     \b
     Example:
       legacylens samples build parent/ known-lenses/ --out sample/
       legacylens samples build parent/ known-lenses/ --contaminants contaminants/ --out sample/
       legacylens samples build parent/ known-lenses/ --verdicts queue/suspicious.csv --out second/
+      legacylens samples build parent/ known-lenses/ --simulations mocks/new --realism gate/gate.json --out sample/
     """
     from legacylens.cli.output import show, table
     from legacylens.samples.build import make_sample
@@ -63,7 +76,17 @@ def samples(
         "leave_out": tuple(leave_out) if leave_out else None,
     }
     settings = _settings(config, options, "build")
-    summary = make_sample(parent, known, out, settings, contaminants_path=contaminants, verdict_paths=verdicts or ())
+    summary = make_sample(
+        parent,
+        known,
+        out,
+        settings,
+        contaminants_path=contaminants,
+        verdict_paths=verdicts or (),
+        simulations=simulations,
+        realism=realism,
+        unchecked=unchecked,
+    )
 
     def render() -> list[object]:
         return [
@@ -86,9 +109,20 @@ def samples(
                     for split, pools in summary["pools"].items()
                 ],
             ),
+            *_simulated(summary.get("simulations")),
         ]
 
     show(summary, as_json, render)
+
+
+def _simulated(record: dict[str, Any] | None) -> list[object]:
+    """Return what is said of the simulated lenses of a sample."""
+    if record is None:
+        return []
+    said = f"{record['lenses']:,} simulated lenses of {record['simulations']}, verdict of the gate: {record['verdict']}"
+    if record["override"]:
+        said += " - taken all the same (--unchecked), which is recorded"
+    return [said, *(f"{count:,} left out: {reason}" for reason, count in record["left_out"].items())]
 
 
 def _settings(config: Path | None, options: dict[str, Any], verb: str) -> SampleConfig:

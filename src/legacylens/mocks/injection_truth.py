@@ -15,10 +15,9 @@ from legacylens.mocks.hosts import HOST_UNITS
 from legacylens.mocks.injection import Injected
 from legacylens.mocks.population import LENS_UNITS
 from legacylens.mocks.population_sets import MockSetConfig
+from legacylens.mocks.set_files import TRUTH_NAME as TRUTH_NAME  # those who read the truth ask here for its name
 from legacylens.photometry import magnitude
 from legacylens.survey.bands import BANDS
-
-TRUTH_NAME = "truth.parquet"
 
 TRUTH_UNITS: dict[str, str] = {
     "source_id": "",

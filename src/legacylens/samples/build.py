@@ -39,6 +39,7 @@ from legacylens.samples.pools import (
     mark_contaminants,
     read_verdicts,
 )
+from legacylens.samples.simulated import add_simulations, drop_simulations, verify_simulations
 from legacylens.samples.split import split_objects
 from legacylens.survey.sphere import nearest
 
@@ -301,6 +302,9 @@ def make_sample(
     *,
     contaminants_path: str | Path | None = None,
     verdict_paths: Sequence[str | Path] = (),
+    simulations: str | Path | None = None,
+    realism: str | Path | None = None,
+    unchecked: bool = False,
 ) -> dict[str, Any]:
     """Read a parent table and the known systems, build the sample and write it with its provenance.
 
@@ -318,12 +322,23 @@ def make_sample(
         ``contaminants.parquet``, or the folder that holds it.
     verdict_paths
         Tables of verdicts, see `legacylens.samples.pools.read_verdicts`.
+    simulations
+        Simulated lenses for the training split, see `legacylens.samples.simulated.add_simulations`.
+    realism, unchecked
+        The report that speaks for them, or that they are taken all the same.
 
     Returns
     -------
     summary
         The content of ``sample.json``.
+
+    Raises
+    ------
+    InputError
+        As `build_sample`; or if no report speaks for the simulations, which is found before anything is built.
     """
+    if simulations is not None:
+        verify_simulations(simulations, realism, unchecked=unchecked)
     parent_path, systems_path = _table_in(parent_path, "parent.parquet"), _table_in(systems_path, "systems.parquet")
     inputs = {"parent": parent_path, "known": systems_path}
     contaminants = verdicts = None
@@ -337,6 +352,10 @@ def make_sample(
     parent, not_read = read_parent(parent_path, systems, config, contaminants=contaminants)
     sample = build_sample(parent, systems, config, contaminants=contaminants, verdicts=verdicts)
     sample.summary["parents_elsewhere"] = not_read
+    drop_simulations(out)
+    if simulations is not None:
+        inputs["simulations"] = Path(simulations)
+        sample.summary["simulations"] = add_simulations(sample.frame, out, simulations, realism, unchecked=unchecked)
     write_sample(sample, out)
     write_provenance(
         out,
@@ -344,7 +363,7 @@ def make_sample(
         configuration=config.model_dump(mode="json"),
         inputs=inputs,
         seeds={"split": config.split_seed, "draw": config.draw_seed},
-        results={"hash": sample.summary["hash"], "counts": sample.summary["counts"]},
+        results={name: sample.summary.get(name) for name in ("hash", "counts", "simulations")},
     )
     return sample.summary
 

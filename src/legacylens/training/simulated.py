@@ -6,22 +6,36 @@ a validation or sealed galaxy would show the network what it is later judged on.
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from legacylens.cutouts.store import CutoutStore
-from legacylens.errors import FileProblem, InputError
-from legacylens.files import sha256_of_file
-from legacylens.mocks.injection_truth import TRUTH_NAME
+
+# Samples and trainings take simulations by the same rules, which are those of samples.
+from legacylens.mocks.set_files import set_hash as simulations_hash
+from legacylens.samples.simulated import (
+    LEAST,
+    possible_hosts,
+    simulations_of,
+    simulations_record,
+    verify_simulations,
+)
 from legacylens.training.config import Simulations
 
-LEAST = 10
-"""Fewest simulated lenses that are worth a training."""
+__all__ = [
+    "LEAST",
+    "SimulatedLenses",
+    "StoredLenses",
+    "possible_hosts",
+    "require_realistic",
+    "simulations_hash",
+    "with_those_of_sample",
+]
 
 
 class SimulatedLenses:
@@ -70,11 +84,6 @@ class StoredLenses(SimulatedLenses):
         return self.store.manifest["source_id"].iloc[self.positions[rows]].astype(str).tolist()
 
 
-def simulations_hash(folder: str | Path) -> str:
-    """Return the identity of a set of injected lenses: that of its truth, which every one can be made again from."""
-    return sha256_of_file(Path(folder) / TRUTH_NAME)
-
-
 def require_realistic(simulations: Simulations) -> str:
     """Return in words why these simulations may be trained on.
 
@@ -89,26 +98,30 @@ def require_realistic(simulations: Simulations) -> str:
         "Put the set to `legacylens realism gate` and give its report as simulations.realism, or set "
         "simulations.unchecked = true (--unchecked) to train all the same; the checkpoint then says so."
     )
-    if simulations.realism is None:
-        if simulations.unchecked:
-            return "no realism report (unchecked was set)"
-        raise InputError(f"no realism report speaks for the simulated lenses in {simulations.store}. {remedy}")
-    path = Path(simulations.realism)
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        verdict, judged = str(report["verdict"]), str(report["simulations_hash"])
-    except FileNotFoundError:
-        raise FileProblem(path, "no such realism report", remedy, reason="missing") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise FileProblem(path, f"not a realism report ({error!r})", remedy, reason="format") from error
-    if judged != simulations_hash(str(simulations.store)):
-        raise FileProblem(path, f"a report on another set than {simulations.store}", remedy, reason="other-set")
-    if verdict != "pass" and not simulations.unchecked:
-        raise InputError(f"the realism report {path} on {simulations.store} says {verdict!r}. {remedy}")
-    return f"realism report: {verdict}"
+    return verify_simulations(
+        str(simulations.store), simulations.realism, unchecked=simulations.unchecked, remedy=remedy
+    ).words
 
 
-def possible_hosts(sample: pd.DataFrame) -> set[str]:
-    """Return the galaxies of a sample that may carry simulated lenses in training."""
-    rows = sample[(sample["split"] == "train") & (sample["label"] == 0)]
-    return set(rows["source_id"].astype(str))
+def with_those_of_sample(values: Mapping[str, Any], sample: str | Path, *, needed: bool) -> dict[str, Any]:
+    """Return settings of simulations, completed by what a sample was built with.
+
+    Parameters
+    ----------
+    values
+        Keys of `Simulations` that were given.
+    sample
+        ``sample.parquet``, or its folder. Its record names the set and is the report that speaks for it.
+    needed
+        Whether the set of the sample is used if none was given.
+    """
+    values, record = dict(values), simulations_record(sample)
+    if record is None:
+        return values
+    if needed and "store" not in values:
+        found = simulations_of(sample)
+        if found is not None:
+            values["store"] = found[1].simulations
+    if "store" in values and "realism" not in values and not values.get("unchecked"):
+        values["realism"] = str(record)
+    return values
