@@ -94,8 +94,9 @@ def train(
 
     from legacylens.config.load import read_toml, record_from
     from legacylens.training.config import TrainConfig
-    from legacylens.training.recipe import merged, recipe_values
+    from legacylens.training.recipe import NEEDS_SIMULATIONS, merged, recipe_values
     from legacylens.training.recipes import train_recipe
+    from legacylens.training.simulated import with_those_of_sample
 
     options = {
         "network": network,
@@ -118,6 +119,8 @@ def train(
         chosen["mining"] = {"share": 1 / 3}
     given = read_toml(config) if config else {}
     name = recipe or given.get("recipe")
+    if not given.get("simulations"):
+        chosen["simulations"] = with_those_of_sample(chosen["simulations"], sample, needed=name in NEEDS_SIMULATIONS)
     values = merged(merged(recipe_values(str(name)) if name else {}, given), chosen)
     settings = record_from(TrainConfig, values, config or "options of legacylens train")
     result = train_recipe(
