@@ -1,5 +1,7 @@
 """The checkpoint file: what goes in comes out, and nothing else is taken for one."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,18 +62,29 @@ def test_training_state_travels(tmp_path: Path, checkpoint: Checkpoint) -> None:
         load_training_state(tmp_path / "best.pt")
 
 
-def test_interrupted_write_leaves_the_old_file(tmp_path: Path, checkpoint: Checkpoint, monkeypatch) -> None:
+FULL_DISK = """
+import errno, resource, signal, sys
+from legacylens.models.checkpoint import load_checkpoint, save_checkpoint
+checkpoint = load_checkpoint(sys.argv[1])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    save_checkpoint(sys.argv[1], checkpoint)
+except OSError as error:
+    print(error.errno == errno.EFBIG, error.filename)
+"""
+
+
+def test_a_write_that_the_disk_refuses_names_the_file_and_leaves_the_old_one(
+    tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    """A limit on the size of files stands for a full disk: the system refuses the write in the middle."""
     path = tmp_path / "best.pt"
     save_checkpoint(path, checkpoint)
     before = path.read_bytes()
-
-    def broken_save(document: object, target: Path) -> None:
-        Path(target).write_bytes(b"half")
-        raise OSError(28, "No space left on device", str(target))
-
-    monkeypatch.setattr(torch, "save", broken_save)
-    with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(path, checkpoint)
+    assert len(before) > 50_000
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, path], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", str(path)]
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

@@ -9,6 +9,7 @@ from legacylens.models.bottleneck import Bottleneck
 from legacylens.models.compact import CompactNet, left_division_table
 from legacylens.models.deeplens import DeepLens
 from legacylens.models.efficientnet import EfficientNetV2S, SameConv2d
+from legacylens.models.meta import MetaLearner
 from legacylens.models.registry import NETWORKS, build_network, count_parameters, listing, network_spec
 from legacylens.models.shielded import ShieldedResNet
 from legacylens.models.symmetry import ORDER, transform
@@ -145,6 +146,19 @@ def test_one_batch_is_overfitted(name: str) -> None:
         loss = binary_cross_entropy_with_logits(network(x), y)
         if loss.item() < 0.01:
             break
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.01
+
+
+def test_the_meta_learner_overfits_a_batch_too() -> None:
+    torch.manual_seed(0)
+    meta = MetaLearner()
+    x, y = torch.randn(6, 2), (torch.arange(6) % 2).float()
+    optimizer = torch.optim.AdamW(meta.parameters(), lr=1e-2)
+    for _ in range(600):
+        loss = binary_cross_entropy_with_logits(meta(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

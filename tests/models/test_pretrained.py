@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from legacylens.errors import FileProblem
+from legacylens.models.checkpoint import Checkpoint, save_checkpoint
+from legacylens.models.preprocessing import Preprocessing
 from legacylens.models.pretrained import load_pretrained
 from legacylens.models.registry import build_network
 
@@ -62,6 +64,26 @@ def test_another_network_is_refused_and_nothing_is_changed(tmp_path: Path) -> No
     with pytest.raises(FileProblem, match=r"weights of another network: .*the file has .*the network "):
         load_pretrained(network, tmp_path / "weights.pt")
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (Preprocessing(bands=("g", "r", "i"), noise=(0.1, 0.1, 0.1)), r"bands \['g', 'r', 'i'\] instead of"),
+        (Preprocessing(stamp=65), "stamp 65 instead of 101"),
+        (Preprocessing(stretch="clip"), "stretch clip instead of asinh"),
+    ],
+)
+def test_a_checkpoint_of_other_pixels_is_refused(tmp_path: Path, other: Preprocessing, words: str) -> None:
+    donor = build_network("compact", seed=1)
+    save_checkpoint(
+        tmp_path / "best.pt",
+        Checkpoint(network="compact", state=donor.state_dict(), preprocessing=other, sample_hash=""),
+    )
+    network = build_network("compact", seed=2)
+    with pytest.raises(FileProblem, match=rf"trained on other pixels: .*{words}.*Train with the same preprocessing"):
+        load_pretrained(network, tmp_path / "best.pt", preprocessing=Preprocessing())
+    assert load_pretrained(network, tmp_path / "best.pt", preprocessing=other).share == 1.0
 
 
 def test_what_is_no_file_of_weights_is_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle
 from collections.abc import Mapping
@@ -21,7 +22,8 @@ from legacylens.models.preprocessing import Preprocessing
 from legacylens.models.registry import NETWORKS, build_network, network_spec
 
 FORMAT = 1
-_MARK = "legacylens-checkpoint"
+MARK = "legacylens-checkpoint"
+"""What a file of ours says of itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,11 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint, *, training: Mappi
         The network and its record.
     training
         What is needed to continue the training exactly: tensors, numbers, texts and containers of these.
+
+    Raises
+    ------
+    OSError
+        If the disk is full; what was at ``path`` is still there.
     """
     record = {
         "network": checkpoint.network,
@@ -100,15 +107,18 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint, *, training: Mappi
         **{name: getattr(checkpoint, name) for name in _TEXT_FIELDS},
     }
     document = {
-        "mark": _MARK,
+        "mark": MARK,
         "format": FORMAT,
         "record": json.dumps(record, allow_nan=False),
         "state": {name: tensor.detach().cpu().clone() for name, tensor in checkpoint.state.items()},
     }
     if training is not None:
         document["training"] = dict(training)
+    # In memory first: on a full disk torch's own writer fails with an internal error that nobody can act on.
+    content = io.BytesIO()
+    torch.save(document, content)
     with atomic_path(path) as temporary:
-        torch.save(document, temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -127,7 +137,7 @@ def _read(path: Path) -> dict[str, Any]:
             "Give the best.pt or last.pt of a `legacylens train` run; a truncated file has to be copied again.",
             reason="truncated",
         ) from error
-    if not isinstance(document, dict) or document.get("mark") != _MARK:
+    if not isinstance(document, dict) or document.get("mark") != MARK:
         raise FileProblem(
             path,
             "a PyTorch file, but not one of legacylens: it has no record of network and preprocessing",

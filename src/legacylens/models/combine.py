@@ -70,7 +70,9 @@ def fit_meta_learner(
         inputs = torch.tensor(table / spread, dtype=torch.float32)
         wanted = torch.tensor(targets, dtype=torch.float32)
         weights = torch.where(wanted > 0, 0.5 / positives, 0.5 / (len(targets) - positives)).float()
-        optimizer = torch.optim.AdamW(meta.parameters(), lr=learning_rate, weight_decay=1e-2)
+        # A strong decay: with a hundred lenses, 300 nodes without it learn them by heart (recall 0.99 on their own
+        # objects and 0.83 on others at an FPR of 0.05; with it 0.89 and 0.88, as good as the best weights there are).
+        optimizer = torch.optim.AdamW(meta.parameters(), lr=learning_rate, weight_decay=3.0)
         for _ in range(steps):
             loss = (binary_cross_entropy_with_logits(meta(inputs), wanted, reduction="none") * weights).sum()
             optimizer.zero_grad()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from legacylens.errors import FileProblem
+from legacylens.models.checkpoint import MARK
+from legacylens.models.preprocessing import Preprocessing
 
 _PREFIXES = ("module.", "model.", "encoder.", "backbone.", "network.")
 _CONTAINERS = ("state_dict", "model", "state", "model_state_dict")
@@ -38,11 +42,11 @@ class LoadReport:
         )
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def _document(path: Path) -> Any:
     if not path.exists():
         raise FileProblem(path, "no such file of weights", "Check the path.", reason="missing")
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
         first_line = str(error).strip().split("\n")[0]
         raise FileProblem(
@@ -51,6 +55,9 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             "Save the state dict alone, with torch.save(network.state_dict(), path).",
             reason="unreadable",
         ) from error
+
+
+def _tensors(path: Path, document: Any) -> dict[str, Tensor]:
     for name in _CONTAINERS:
         if isinstance(document, dict) and isinstance(document.get(name), dict):
             document = document[name]
@@ -72,7 +79,25 @@ def _bare(name: str) -> str:
     return name
 
 
-def load_pretrained(network: nn.Module, path: str | Path, *, least: float = 0.5) -> LoadReport:
+def _require_same_pixels(path: Path, document: Any, preprocessing: Preprocessing) -> None:
+    """Refuse a checkpoint of ours whose network saw pixels that were prepared in another way."""
+    if not isinstance(document, dict) or document.get("mark") != MARK:
+        return
+    before = Preprocessing.model_validate(json.loads(document["record"])["preprocessing"])
+    old, new = before.model_dump(mode="json"), preprocessing.model_dump(mode="json")
+    differing = [f"{name} {old[name]} instead of {new[name]}" for name in new if old[name] != new[name]]
+    if differing:
+        raise FileProblem(
+            path,
+            "its network was trained on other pixels: " + "; ".join(differing),
+            "Train with the same preprocessing, or save its weights alone if you mean to change it.",
+            reason="preprocessing-mismatch",
+        )
+
+
+def load_pretrained(
+    network: nn.Module, path: str | Path, *, preprocessing: Preprocessing | None = None, least: float = 0.5
+) -> LoadReport:
     """Take over weights by name; wrappers' prefixes such as ``module.`` and ``encoder.`` are ignored.
 
     Parameters
@@ -81,17 +106,24 @@ def load_pretrained(network: nn.Module, path: str | Path, *, least: float = 0.5)
         Changed in place.
     path
         File of a state dict, or of a training that holds one.
+    preprocessing
+        How pixels will be prepared; a checkpoint of ours that was trained with other bands, stamps or stretch is
+        refused. None: not looked at.
     least
         Smallest share of the network's parameters that must match.
 
     Raises
     ------
     FileProblem
-        If the file cannot be read, or too little of it matches; the network is then unchanged.
+        If the file cannot be read, too little of it matches, or its pixels were prepared in another way; the network
+        is then unchanged.
     """
     path = Path(path)
+    document = _document(path)
+    if preprocessing is not None:
+        _require_same_pixels(path, document, preprocessing)
     own = network.state_dict()
-    offered = {_bare(name): tensor for name, tensor in _tensors(path).items()}
+    offered = {_bare(name): tensor for name, tensor in _tensors(path, document).items()}
     matched = [name for name in own if name in offered and offered[name].shape == own[name].shape]
     parameters = {name: parameter.numel() for name, parameter in network.named_parameters()}
     taken = sum(parameters.get(name, 0) for name in matched)
