@@ -25,6 +25,7 @@ from legacylens.training.metrics import standard_error
 from legacylens.training.mining import mine
 from legacylens.training.recipe import NEEDS_SIMULATIONS, RECIPES, WORDS, merged, recipe_values
 from legacylens.training.recipes import train_recipe
+from legacylens.training.sampling import LEAST_VALIDATIONS, MOST_VALIDATIONS, natural_batches, steps_per_epoch
 from legacylens.training.self_training import Harvest, contaminants_limit, harvest
 from legacylens.training.simulated import simulations_hash
 from legacylens.training.subset import used_objects
@@ -64,6 +65,10 @@ def test_published_recipe_has_the_published_numbers() -> None:
     assert (config.batch, config.learning_rate, config.epochs, config.resplit) == (2048, 5e-4, 160, 0.7)
     assert NETWORKS[config.network].parameters == 194_433
     assert config.halve_after * config.epochs == 80
+    other = TrainConfig.model_validate(
+        {**recipe_values("paper-iv", "efficientnet-published"), "network": "efficientnet-published"}
+    )
+    assert (other.batch, other.learning_rate, other.halve_after * other.epochs) == (512, 3.88e-4, 130)
 
 
 @pytest.mark.parametrize("name", ["real", "augmented", "simulated", "adversarial", "mmd", "hybrid", "paper-iv"])
@@ -117,7 +122,7 @@ def test_steps_are_the_budget_whatever_the_epochs(blobs, blob_config, tmp_path: 
     assert load_training_state(result.last)[1]["step"] == 13
     assert result.stopped == "epochs"
     log = pd.read_csv(tmp_path / "log.csv")
-    assert len(log) <= loop.MOST_VALIDATIONS
+    assert LEAST_VALIDATIONS <= len(log) <= MOST_VALIDATIONS
 
 
 def test_accumulated_batch_has_the_gradient_of_a_whole_one(blobs, blob_config, tmp_path: Path, monkeypatch) -> None:
@@ -183,7 +188,7 @@ def test_recipes_without_simulations_say_how_to_make_them(recipe_config) -> None
     with pytest.raises(ValidationError, match="not a multiple of accumulate"):
         TrainConfig(batch=64, accumulate=5)
     with pytest.raises(ValidationError, match=r"natural sampling has no place"):
-        TrainConfig(sampling="natural", mining=Mining(share=0.2))
+        TrainConfig(sampling="natural", simulations={"store": "x"})
 
 
 def test_simulations_need_a_passing_report_on_exactly_them(blobs, recipe_config, simulations, tmp_path: Path) -> None:
@@ -304,6 +309,34 @@ def test_mining_leaves_the_suspicious_for_a_person() -> None:
     assert found.rows.tolist() == [22, 21]
 
 
+def test_natural_batches_make_room_for_hard_non_lenses() -> None:
+    labels = np.r_[np.ones(10), np.zeros(90)]
+    hard = [95, 96, 97]
+    batches = natural_batches(labels, batch=20, rng=np.random.default_rng(1), steps=10, hard=hard, hard_per_batch=6)
+    shown = np.bincount(np.concatenate(batches), minlength=100)
+    assert (shown[:10] == 2).all()  # 200 places for 100 objects: lenses keep theirs
+    assert (shown[hard] >= 20).all()  # 60 more places for three of them
+    assert shown.sum() == 200
+
+
+@pytest.mark.parametrize("name", ["real", "paper-iv", "self-training"])
+def test_every_kind_of_recipe_can_mine(blobs, recipe_config, tmp_path: Path, name: str) -> None:
+    limits = {"positives": 8, "negative_ratio": 6.0, "epochs": 6} if name == "self-training" else {}
+    result = train_recipe(*blobs, recipe_config(name, mining={"share": 1 / 3, "start": 0.3}, **limits), tmp_path)
+    tables = list(tmp_path.rglob("hard-negatives.parquet"))
+    assert tables
+    assert load_checkpoint(result.best).configuration["mining"]["share"] == pytest.approx(1 / 3)
+
+
+def test_mining_that_would_never_come_is_refused(blobs, recipe_config, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"mining.start = 0.6 is never reached: .*Give more epochs"):
+        train_recipe(*blobs, recipe_config("real", mining={"share": 0.3, "start": 0.6}), tmp_path)
+    # a budget of steps always has a time for it, however long an epoch would be
+    labels = np.r_[np.ones(100), np.zeros(100_000)]
+    assert steps_per_epoch(labels, TrainConfig(steps=500)) == 50
+    assert steps_per_epoch(labels, TrainConfig()) == -(-100_000 // 48)
+
+
 def test_limit_of_contaminants() -> None:
     # of very many unlabeled objects: the rate of Garwood; 3.0 / n for no event, 6.296 / n for two (95 %, one-sided)
     assert contaminants_limit(np.array([0]), 1000, 10**6)[0] == pytest.approx(2997, rel=1e-3)
@@ -411,6 +444,48 @@ def test_one_training_in_a_folder_at_a_time(blobs, blob_config, tmp_path: Path) 
         train(*blobs, blob_config(epochs=1), tmp_path)
     assert not list(tmp_path.iterdir())
     train(*blobs, blob_config(epochs=1), tmp_path)
+
+
+def test_with_planted_contamination_it_does_not_end_below_its_start(
+    blobs, recipe_config, tmp_path: Path, monkeypatch
+) -> None:
+    """More than 5 % of the new lenses are none; the folder says how many there can be, and nothing gets worse."""
+    frame = read_sample(blobs[1]).frame.set_index("source_id")
+    pools: list[list[str]] = []
+    listed = self_training.unlabeled_objects
+
+    def listing(*arguments):
+        pools.append(listed(*arguments))
+        return pools[-1]
+
+    def contaminated(unlabeled, planted, settings):
+        taken = harvest(unlabeled, planted, settings)
+        others = np.flatnonzero(frame.loc[pools[-1], "label"].to_numpy() == 0)
+        count = max(int(np.ceil(0.05 / 0.95 * taken.chosen.sum())), 1)
+        chosen = taken.chosen.copy()
+        chosen[others[np.argsort(-unlabeled[others])][:count]] = True  # the most lens-like ones
+        return replace(taken, chosen=chosen, threshold=float(unlabeled[chosen].min()))
+
+    monkeypatch.setattr(self_training, "unlabeled_objects", listing)
+    monkeypatch.setattr(self_training, "harvest", contaminated)
+    config = recipe_config(
+        "self-training",
+        epochs=24,
+        positives=8,
+        negative_ratio=6.0,
+        self_training={"rounds": 2, "max_contamination": 0.9},
+    )
+    result = train_recipe(*blobs, config, tmp_path)
+    document = json.loads((tmp_path / "self-training.json").read_text())
+    harvested = [record for record in document["rounds"] if record.get("harvest")]
+    assert harvested
+    for record in harvested:
+        new = pd.read_parquet(tmp_path / f"round-{record['round']}" / "new-lenses.parquet")["source_id"]
+        contamination = float((frame.loc[new, "label"] == 0).mean())
+        assert contamination >= 0.05
+        assert contamination <= record["contamination_limit"]
+    start = document["rounds"][0]["validation_recall"]
+    assert result.recall >= start - standard_error(start, 4)
 
 
 def test_a_contaminated_round_never_ends_below_the_start(blobs, recipe_config, tmp_path: Path, monkeypatch) -> None:

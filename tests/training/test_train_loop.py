@@ -1,6 +1,7 @@
 """The training loop: learns, repeats itself exactly, survives interruptions, stops at nonsense."""
 
 import dataclasses
+import errno
 import os
 from pathlib import Path
 
@@ -103,6 +104,27 @@ def test_resumed_run_equals_an_uninterrupted_one(
     assert same(first["weights"], second["weights"])
     for name, moments in first["optimizer"]["state"].items():
         assert torch.equal(moments["exp_avg"], second["optimizer"]["state"][name]["exp_avg"])
+
+
+def test_a_full_disk_ends_the_run_with_a_remedy_and_it_goes_on_exactly(
+    blobs, blob_config, tmp_path: Path, monkeypatch
+) -> None:
+    config = blob_config()
+    whole = train(*blobs, config, tmp_path / "whole")
+    write = Path.write_bytes
+
+    def full(self, content):
+        if self.name.endswith(loop.LAST_NAME) and (tmp_path / "part" / loop.LAST_NAME).exists():
+            raise OSError(errno.ENOSPC, "No space left on device", str(self))
+        return write(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        train(*blobs, config, tmp_path / "part")
+    assert raised.value.filename == str(tmp_path / "part" / loop.LAST_NAME)  # the command names it with the remedy
+    assert load_checkpoint(tmp_path / "part" / "last.pt").metrics["epoch"] == 1
+    monkeypatch.setattr(Path, "write_bytes", write)
+    assert same(weights(whole.last), weights(train(*blobs, config, tmp_path / "part").last))
 
 
 def test_second_run_changes_nothing(blobs, blob_config, tmp_path: Path) -> None:

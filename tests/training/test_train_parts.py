@@ -13,10 +13,12 @@ from pydantic import ValidationError
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from legacylens.errors import InputError
+from legacylens.mocks.noise import LAGS, correlate
 from legacylens.models.preprocessing import Preprocessing
-from legacylens.training.augment import add_noise, augment, blur, change_flux, erase, mix, rotate, shift, turn
+from legacylens.training.augment import add_noise, augment, blur, change_flux, crop, erase, mix, rotate, shift, turn
 from legacylens.training.config import Augmentation, TrainConfig
 from legacylens.training.metrics import Selection, selection_of, standard_error
+from legacylens.training.noise import correlate as correlate_batch
 from legacylens.training.optimize import RunningMean, learning_rate_factor, make_optimizer
 from legacylens.training.sampling import epoch_batches, stream_seed
 
@@ -179,14 +181,17 @@ def test_noise_has_the_stated_strength_and_no_structure() -> None:
     assert abs(neighbors) < 0.01
 
 
-def test_correlated_noise_keeps_its_strength() -> None:
+def test_correlated_noise_has_the_lags_of_the_survey_and_keeps_its_strength() -> None:
     x = torch.zeros(300, 3, 33, 33)
-    noisy = add_noise(x, most=1.0, scale=NOISE, correlation=0.7, generator=generator(7))
+    noisy = add_noise(x, most=1.0, scale=NOISE, correlated=True, generator=generator(7))
     strength = noisy.std(dim=(2, 3)) / torch.tensor(NOISE)
     assert strength.mean() == pytest.approx(0.5, abs=0.05)
-    neighbors = (noisy[..., 1:] * noisy[..., :-1]).mean() / noisy.square().mean()
-    # two Gaussians of sigma 0.7 that are one pixel apart, sampled by pixels
-    assert neighbors == pytest.approx(math.exp(-0.25 / 0.7**2), abs=0.03)
+    variance = noisy.square().mean()
+    found = [float((noisy[..., k:] * noisy[..., : 33 - k]).mean() / variance) for k in (1, 2, 3)]
+    assert found == pytest.approx(LAGS[1:], abs=0.01)  # a million pixels
+    white = np.random.default_rng(3).normal(size=(33, 33)).astype(np.float32)
+    batched = correlate_batch(torch.from_numpy(white)[None, None])[0, 0].numpy()
+    np.testing.assert_allclose(batched, correlate(white), atol=1e-5)  # the second implementation
 
 
 def test_reddening_follows_the_coefficients_of_the_survey() -> None:
@@ -204,6 +209,34 @@ def test_quarter_turns_by_rotation_are_exact() -> None:
     best = torch.stack(kinds).min(dim=0)
     assert best.values.max() < 1e-4  # float32 coordinates
     assert best.indices.unique().tolist() == [0, 1, 2, 3]
+
+
+def test_rotation_by_steps_has_the_angles_of_the_steps() -> None:
+    """A bar, turned by multiples of 15 degrees: its position angle says by which."""
+    offset = torch.arange(41) - 20.0
+    bar = torch.exp(-0.5 * (offset[:, None] ** 2 / 2.0 + offset[None, :] ** 2 / 60.0)).expand(300, 1, 41, 41)
+    turned = rotate(bar, share=1.0, step=15.0, zoom=0.0, generator=generator(3))[:, 0]
+    y, x = offset[:, None], offset[None, :]
+    xx, yy, xy = ((turned * m).sum((1, 2)) for m in (x * x, y * y, x * y))
+    angle = torch.rad2deg(0.5 * torch.atan2(2.0 * xy, xx - yy))
+    steps = angle / 15.0
+    assert (steps - steps.round()).abs().max() < 0.1
+    assert len((steps.round() % 12).unique()) == 12
+    free = rotate(bar, share=1.0, step=0.0, zoom=0.0, generator=generator(3))[:, 0]
+    xx, yy, xy = ((free * m).sum((1, 2)) for m in (x * x, y * y, x * y))
+    assert len((torch.rad2deg(0.5 * torch.atan2(2.0 * xy, xx - yy)) * 10).round().unique()) > 200
+
+
+def test_a_crop_enlarges_a_window_that_holds_the_center() -> None:
+    ramp = torch.linspace(-1.0, 1.0, 41).expand(400, 1, 41, 41)
+    cropped = crop(ramp, share=1.0, size=0.4, generator=generator(5))[:, 0]
+    width = cropped[:, 20, -1] - cropped[:, 20, 0]
+    assert width.min() > 2.0 * 0.6 - 1e-4
+    assert width.max() < 2.0 + 1e-4
+    assert width.std() > 0.15  # uniform between 1.2 and 2: 0.23
+    assert ((cropped.amin((1, 2)) < 0.0) & (cropped.amax((1, 2)) > 0.0)).all()
+    assert cropped[:, 20, 20].std() > 0.1  # the window is anywhere
+    assert torch.equal(crop(ramp, share=0.0, size=0.4, generator=generator(5)), ramp)
 
 
 def test_rotation_and_zoom_keep_a_round_source_in_place() -> None:
@@ -249,16 +282,33 @@ def test_mixing_mixes_images_and_targets_alike() -> None:
     assert 1 <= unchanged < 10
 
 
-OPERATIONS = {
-    "symmetries": True,
-    "shift": 2,
-    "rotate": 1.0,
-    "brightness": 0.3,
-    "color": 0.1,
-    "extinction": 0.1,
-    "blur": 1.5,
-    "noise": 1.0,
-    "erase": 0.5,
+def test_lenses_are_mixed_with_other_lenses() -> None:
+    lens = torch.arange(40) % 4 == 0
+    x = torch.where(lens, 1.0, 0.0)[:, None, None, None].expand(40, 1, 2, 2) * 100.0
+    x = x + torch.arange(40.0)[:, None, None, None]
+    mixed, targets = mix(x, lens.float(), share=1.0, same_class=True, generator=generator(5))
+    assert torch.equal(targets, lens.float())
+    assert ((mixed > 99.0).all(dim=(1, 2, 3)) == lens).all()  # never across the classes
+    assert (mixed != x).any(dim=(1, 2, 3)).float().mean() > 0.8
+
+
+OPERATIONS: dict[str, dict[str, object]] = {
+    "symmetries": {"symmetries": True},
+    "shift": {"shift": 2},
+    "sub-pixel shift": {"shift": 2, "subpixel": 1.0},
+    "free rotation": {"rotate": 1.0},
+    "rotation by 15 degrees": {"rotate": 1.0, "rotate_step": 15.0},
+    "zoom": {"rotate": 1.0, "rotate_step": 90.0, "zoom": 0.2},
+    "crop": {"crop": 0.7, "crop_size": 0.3},
+    "brightness": {"brightness": 0.3},
+    "color": {"color": 0.1},
+    "extinction": {"extinction": 0.1},
+    "blur": {"blur": 1.5},
+    "white noise": {"noise": 1.0},
+    "survey noise": {"noise": 1.0, "noise_correlation": "survey"},
+    "erase": {"erase": 0.5},
+    "mixing": {"mixup": 0.7},
+    "mixing within a class": {"mixup": 0.7, "mixup_partner": "same-class"},
 }
 OFF = {"symmetries": False, "shift": 0, "subpixel": 0.0, "brightness": 0.0, "color": 0.0, "noise": 0.0}
 
@@ -287,12 +337,17 @@ def test_no_operation_by_itself_separates_the_classes(operation: str) -> None:
 
     labels = np.r_[np.ones(100), np.zeros(300)]
     population = torch.randn(400, 3, 33, 33, generator=generator(11)) * 0.01 + 0.02
-    augmentation = Augmentation(**{**OFF, operation: OPERATIONS[operation]})
+    augmentation = Augmentation(**{**OFF, **OPERATIONS[operation]})
     batches = epoch_batches(labels, batch=40, lenses_per_batch=10, rng=np.random.default_rng(12))
     random = generator(13)
-    shown = [
-        augment(population[rows], augmentation, preprocessing=Preprocessing(), generator=random) for rows in batches
-    ]
+    shown = []
+    for rows in batches:
+        images = augment(population[rows], augmentation, preprocessing=Preprocessing(), generator=random)
+        if augmentation.mixup:
+            alike = augmentation.mixup_partner == "same-class"
+            targets = torch.from_numpy(labels[rows]).float()
+            images, _ = mix(images, targets, share=augmentation.mixup, same_class=alike, generator=random)
+        shown.append(images)
     features = crude_features(torch.cat(shown))
     targets = labels[np.concatenate(batches)]
     model = make_pipeline(StandardScaler(), LogisticRegression())
@@ -307,6 +362,13 @@ def test_an_operation_on_one_class_only_would_be_noticed() -> None:
     features = crude_features(population)
     auc = roc_auc_score(np.r_[np.ones(100), np.zeros(300)], -features[:, 6])
     assert auc > 0.9
+
+
+def test_every_switch_is_among_the_operations() -> None:
+    """An operation that is added later must be put to the test above."""
+    tested = {name for values in OPERATIONS.values() for name in values}
+    strengths = {"erase_size"}  # of an operation that is tested
+    assert tested | strengths == set(Augmentation.model_fields)
 
 
 def test_no_operation_looks_at_anything_but_its_seed() -> None:

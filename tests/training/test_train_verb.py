@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from legacylens.cli.scan import scan
 from legacylens.cli.train import train
 from legacylens.errors import ConfigurationError
+from legacylens.models.checkpoint import load_checkpoint
 
 
 @pytest.fixture
@@ -58,6 +59,21 @@ def test_trains_and_scans(app: typer.Typer, blobs, tmp_path: Path) -> None:
         app, ["scan", str(store), "--checkpoint", document["best"], "--out", str(tmp_path / "scan"), "--json"]
     )
     assert json.loads(result.stdout)["n_scored"] == 144
+
+
+def test_trains_with_several_seeds(app: typer.Typer, blobs, tmp_path: Path) -> None:
+    store, sample = blobs
+    (tmp_path / "train.toml").write_text("batch = 16\nmin_positives = 5\n[preprocessing]\nstamp = 33\n")
+    arguments = ["train", str(sample), str(store), "--out", str(tmp_path / "nets"), "--steps", "6", "--seeds", "2"]
+    arguments += ["--config", str(tmp_path / "train.toml"), "--recipe", "augmented", "--seed", "3"]
+    readable = CliRunner().invoke(app, arguments)
+    assert readable.exit_code == 0, readable.output
+    assert "seed-4" in readable.stdout
+    runs = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)["runs"]
+    first, second = (load_checkpoint(run["best"]) for run in runs)
+    assert (first.seed, second.seed) == (3, 4)
+    assert first.fingerprint() != second.fingerprint()
+    assert first.sample_hash == second.sample_hash
 
 
 def test_impossible_options_are_named_together(app: typer.Typer, tmp_path: Path) -> None:

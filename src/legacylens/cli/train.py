@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from legacylens.training.run_state import TrainResult
 
 
 def train(
@@ -45,6 +48,9 @@ def train(
     ] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and augmentation.")] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Networks to train, with the seeds SEED, SEED + 1, ..., each in OUT/seed-N.")
+    ] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="GPUs (or processes) that share every batch.")] = 1,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write logs for TensorBoard, too.")] = False,
@@ -63,6 +69,7 @@ def train(
     Example:
       legacylens train sample/ cutouts/store --out train/ --epochs 40
       legacylens train sample/ cutouts/store --recipe augmented --mining --out augmented/
+      legacylens train sample/ cutouts/store --recipe augmented --seeds 5 --out nets/
       legacylens train --networks --json
     """
     from legacylens.cli.output import show, table
@@ -95,7 +102,7 @@ def train(
     from legacylens.config.load import read_toml, record_from
     from legacylens.training.config import TrainConfig
     from legacylens.training.recipe import NEEDS_SIMULATIONS, merged, recipe_values
-    from legacylens.training.recipes import train_recipe
+    from legacylens.training.recipes import train_recipe, train_seeds
     from legacylens.training.simulated import with_those_of_sample
 
     options = {
@@ -121,35 +128,65 @@ def train(
     name = recipe or given.get("recipe")
     if not given.get("simulations"):
         chosen["simulations"] = with_those_of_sample(chosen["simulations"], sample, needed=name in NEEDS_SIMULATIONS)
-    values = merged(merged(recipe_values(str(name)) if name else {}, given), chosen)
+    values = merged(merged(recipe_values(str(name), network or given.get("network")) if name else {}, given), chosen)
     settings = record_from(TrainConfig, values, config or "options of legacylens train")
-    result = train_recipe(
-        store, sample, settings, out, restart=restart, device=device, devices=devices, description=description
+    if seeds == 1:
+        result = train_recipe(
+            store, sample, settings, out, restart=restart, device=device, devices=devices, description=description
+        )
+        show(result.summary(), as_json, lambda: _lines(result))
+        return
+    results = train_seeds(
+        store,
+        sample,
+        settings,
+        out,
+        range(settings.seed, settings.seed + seeds),
+        restart=restart,
+        device=device,
+        devices=devices,
+        description=description,
+    )
+    rows = [(one.best.parent.name, f"{one.recall:.3f}", one.best_epoch, f"{one.minutes:.1f}") for one in results]
+    show(
+        {"runs": [one.summary() for one in results]},
+        as_json,
+        lambda: [
+            *_lines(results[0])[:-2],
+            table(
+                f"Recall at {settings.selection_fpr:g} on the validation split, which chose the epochs",
+                ["network", "recall", "best epoch", "minutes"],
+                rows,
+            ),
+            f"{out}",
+        ],
     )
 
-    def render() -> list[object]:
-        left_out = sum(result.left_out.values())
-        return [
-            table("Objects", ["split and class", "used"], list(result.counts.items())),
-            *([f"{left_out} objects of the sample have no cutout: {result.left_out}"] if left_out else []),
-            *([f"start: {result.pretrained}"] if result.pretrained else []),
-            *(
-                [
-                    table(
-                        "Clipped pixels, mean fraction",
-                        list(result.clipped[0]),
-                        [tuple(row.values()) for row in result.clipped],
-                    )
-                ]
-                if result.clipped
-                else []
-            ),
-            *[", ".join(f"{name} {value}" for name, value in phase.items()) for phase in result.phases],
-            f"{result.network}: {result.epochs} epochs in {result.minutes:.1f} min "
-            f"({result.images_per_second:.0f} cutouts/s), ended by {result.stopped}; "
-            f"best is epoch {result.best_epoch} with a recall of {result.recall:.2f} at a false-positive rate of "
-            f"{result.selection_fpr:g} on the validation split, which chose it",
-            f"{result.best}",
-        ]
 
-    show(result.summary(), as_json, render)
+def _lines(result: TrainResult) -> list[object]:
+    """Return what a reader wants to know of a run."""
+    from legacylens.cli.output import table
+
+    left_out = sum(result.left_out.values())
+    return [
+        table("Objects", ["split and class", "used"], list(result.counts.items())),
+        *([f"{left_out} objects of the sample have no cutout: {result.left_out}"] if left_out else []),
+        *([f"start: {result.pretrained}"] if result.pretrained else []),
+        *(
+            [
+                table(
+                    "Clipped pixels, mean fraction",
+                    list(result.clipped[0]),
+                    [tuple(row.values()) for row in result.clipped],
+                )
+            ]
+            if result.clipped
+            else []
+        ),
+        *[", ".join(f"{name} {value}" for name, value in phase.items()) for phase in result.phases],
+        f"{result.network}: {result.epochs} epochs in {result.minutes:.1f} min "
+        f"({result.images_per_second:.0f} cutouts/s), ended by {result.stopped}; "
+        f"best is epoch {result.best_epoch} with a recall of {result.recall:.2f} at a false-positive rate of "
+        f"{result.selection_fpr:g} on the validation split, which chose it",
+        f"{result.best}",
+    ]

@@ -16,6 +16,7 @@ from legacylens.models.preprocessing import Preprocessing
 from legacylens.models.symmetry import ORDER, transform
 from legacylens.photometry import EXTINCTION_COEFFICIENT
 from legacylens.training.config import Augmentation
+from legacylens.training.noise import correlate
 
 
 def change_flux(
@@ -126,11 +127,11 @@ def blur(images: Tensor, *, most: float, generator: torch.Generator) -> Tensor:
 
 
 def add_noise(
-    images: Tensor, *, most: float, scale: tuple[float, ...], correlation: float = 0.0, generator: torch.Generator
+    images: Tensor, *, most: float, scale: tuple[float, ...], correlated: bool = False, generator: torch.Generator
 ) -> Tensor:
     """Add noise whose sigma is uniform in ``[0, most]`` times ``scale`` of the band [nanomaggies].
 
-    With a ``correlation`` [pixels] the noise is smoothed by a Gaussian and has the same sigma as without.
+    ``correlated``: between pixels as the noise of the survey's coadds is, at the same sigma.
     """
     n, size = len(images), images[0].numel()
     sigma = torch.rand(n, generator=generator)[:, None] * most * torch.tensor(scale)
@@ -139,10 +140,36 @@ def add_noise(
     pool = torch.randn(max(n // 4, 2) * size, generator=generator)
     starts = torch.randint(0, len(pool) - size + 1, (n,), generator=generator).tolist()
     noise = torch.stack([pool[start : start + size] for start in starts]).reshape(images.shape)
-    if correlation:
-        kernel = _gaussian(torch.tensor([correlation]), max(math.ceil(3.0 * correlation), 1))
-        noise = _smooth(noise, torch.full((n,), correlation), correlation) / kernel.square().sum()
-    return images.addcmul(noise, sigma[:, :, None, None])
+    return images.addcmul(correlate(noise) if correlated else noise, sigma[:, :, None, None])
+
+
+def crop(images: Tensor, *, share: float, size: float, generator: torch.Generator) -> Tensor:
+    """Enlarge a window of a share of the cutouts to the whole stamp.
+
+    Parameters
+    ----------
+    images
+        ``(n, band, y, x)`` [nanomaggies].
+    share
+        Share of them.
+    size
+        Largest part of the side that is cut away; the window is anywhere, and holds the center as long as this is at
+        most a half. Surface brightness is kept.
+    generator
+        Random generator.
+    """
+    n = len(images)
+    chosen = torch.nonzero(torch.rand(n, generator=generator) < share).flatten()
+    cut = torch.rand(n, generator=generator) * size
+    places = torch.rand(n, 2, generator=generator) * 2.0 - 1.0
+    if not len(chosen):
+        return images
+    zero = torch.zeros(n)
+    window = torch.stack([1.0 - cut, zero, places[:, 0] * cut, zero, 1.0 - cut, places[:, 1] * cut], dim=1)
+    part = images[chosen]
+    grid = functional.affine_grid(window.reshape(n, 2, 3)[chosen], list(part.shape), align_corners=False)
+    enlarged = functional.grid_sample(part, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return images.index_copy(0, chosen, enlarged)
 
 
 def erase(images: Tensor, *, share: float, size: float, generator: torch.Generator) -> Tensor:
@@ -159,7 +186,9 @@ def erase(images: Tensor, *, share: float, size: float, generator: torch.Generat
     return result
 
 
-def mix(images: Tensor, targets: Tensor, *, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def mix(
+    images: Tensor, targets: Tensor, *, share: float, same_class: bool = False, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Average a share of the cutouts with others of the batch, and their targets alike (Zhang et al. 2018).
 
     Parameters
@@ -169,12 +198,19 @@ def mix(images: Tensor, targets: Tensor, *, share: float, generator: torch.Gener
     targets
         ``(n,)`` in [0, 1].
     share
-        Share of the cutouts.
+        Share of the cutouts, the same for both classes.
+    same_class
+        Mix lenses with other lenses and non-lenses with other non-lenses, which leaves the targets as they are.
     generator
         Random generator. The weight of the partner is uniform in [0, 1/2].
     """
     n = len(images)
     partner = torch.randperm(n, generator=generator)
+    if same_class:
+        shuffled, partner = partner, torch.empty_like(partner)
+        for is_lens in (False, True):
+            members = torch.nonzero((targets > 0.5) == is_lens).flatten()
+            partner[members] = shuffled[(targets[shuffled] > 0.5) == is_lens]
     weight = torch.rand(n, generator=generator) * 0.5
     weight = torch.where(torch.rand(n, generator=generator) < share, weight, torch.zeros(n))
     mixed = torch.lerp(images, images[partner], weight[:, None, None, None])
@@ -209,6 +245,8 @@ def augment(
         )
     if a.rotate:
         images = rotate(images, share=a.rotate, step=a.rotate_step, zoom=a.zoom, generator=generator)
+    if a.crop:
+        images = crop(images, share=a.crop, size=a.crop_size, generator=generator)
     if a.shift:
         images = shift(images, most=a.shift, subpixel=a.subpixel, generator=generator)
     if a.symmetries:
@@ -220,7 +258,7 @@ def augment(
             images,
             most=a.noise,
             scale=preprocessing.noise,
-            correlation=a.noise_correlation,
+            correlated=a.noise_correlation == "survey",
             generator=generator,
         )
     if a.erase:

@@ -36,6 +36,12 @@ class Augmentation(Settings):
     zoom: float = Field(default=0.0, ge=0.0, lt=0.5)
     """Largest change of scale of the rotated cutouts: factors from ``1 - zoom`` to ``1 + zoom``."""
 
+    crop: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the cutouts of which a window, anywhere, is enlarged to the whole stamp, with bilinear interpolation."""
+
+    crop_size: float = Field(default=0.15, gt=0.0, le=0.4)
+    """Largest part of the side that is cut away."""
+
     brightness: float = Field(default=0.1, ge=0.0, le=2.0)
     """Standard deviation of a change of brightness common to all bands [mag]."""
 
@@ -51,8 +57,8 @@ class Augmentation(Settings):
     noise: float = Field(default=0.5, ge=0.0, le=5.0)
     """Added noise: its sigma is uniform between zero and this, in units of ``preprocessing.noise``."""
 
-    noise_correlation: float = Field(default=0.0, ge=0.0, le=3.0)
-    """Sigma of the Gaussian that correlates the added noise [pixels]; 0: white. Coadds have about 0.5."""
+    noise_correlation: Literal["none", "survey"] = "none"
+    """``survey``: the added noise is correlated between pixels as that of the coadds (`legacylens.mocks.noise`)."""
 
     erase: float = Field(default=0.0, ge=0.0, le=1.0)
     """Share of the cutouts in which a square is replaced by the sky level (zero), anywhere."""
@@ -62,6 +68,9 @@ class Augmentation(Settings):
 
     mixup: float = Field(default=0.0, ge=0.0, le=1.0)
     """Share of the cutouts that are averaged with another of the batch, labels included (Zhang et al. 2018)."""
+
+    mixup_partner: Literal["any", "same-class"] = "any"
+    """``same-class``: lenses are averaged with other lenses only, and non-lenses with other non-lenses."""
 
 
 class Simulations(Settings):
@@ -294,8 +303,8 @@ class TrainConfig(Settings):
                 f"{' and '.join(needs)} needs simulated lenses: make some with `legacylens mocks inject` and "
                 "give them as simulations.store (--simulations)"
             )
-        if self.sampling == "natural" and (store is not None or self.mining.share):
-            raise ValueError("natural sampling has no place for simulated lenses or mining; use balanced sampling")
+        if self.sampling == "natural" and store is not None:
+            raise ValueError("natural sampling has no place for simulated lenses; use balanced sampling")
         return self
 
     @property

@@ -8,7 +8,6 @@ similar ones.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -25,13 +24,14 @@ from legacylens.files import read_parquet
 from legacylens.mocks.fast_light import Parameters
 from legacylens.mocks.gain import band_gains
 from legacylens.mocks.hosts import host_table, why_unusable
-from legacylens.mocks.noise import PIXEL_SIGMA, kernel
+from legacylens.mocks.noise import PIXEL_SIGMA
 from legacylens.mocks.population_sets import HostConfig, InjectionConfig
 from legacylens.mocks.psf import Psf, moffat_psfs
 from legacylens.mocks.simulator import PsfBank, simulate
 from legacylens.photometry import flux_of_magnitude, mw_transmission
 from legacylens.survey.bands import BANDS, STAMP
 from legacylens.training.config import TrainConfig
+from legacylens.training.noise import correlate
 from legacylens.training.simulated import LEAST, SimulatedLenses, possible_hosts
 
 SEEINGS = 40
@@ -94,19 +94,7 @@ def photon_noise(arcs: Tensor, gain: Tensor, generator: torch.Generator) -> Tens
         Random generator.
     """
     white = torch.randn(arcs.shape, generator=generator) * (arcs.clamp(min=0) / gain[:, :, None, None]).sqrt()
-    # Both filters as matrices: a product of matrices is twenty times faster than a convolution of single planes.
-    rows, columns = (torch.from_numpy(_filter(n)) for n in arcs.shape[2:])
-    return rows @ white @ columns.T * PIXEL_SIGMA
-
-
-@functools.cache
-def _filter(n: int) -> NDArray[np.float32]:
-    """Return the coadd's filter along one axis of ``n`` pixels as a circulant matrix, ``(n, n)``."""
-    taps = kernel()
-    matrix = np.zeros((n, n), dtype=np.float32)
-    for offset, tap in zip(range(-(len(taps) // 2), len(taps) // 2 + 1), taps, strict=True):
-        matrix[np.arange(n), (np.arange(n) + offset) % n] += tap
-    return matrix
+    return correlate(white) * PIXEL_SIGMA
 
 
 class FreshLenses(SimulatedLenses):

@@ -36,16 +36,14 @@ from legacylens.training.identity import differences, files_of, run_identity
 from legacylens.training.lock import alone_in
 from legacylens.training.metrics import Selection, selection_of, standard_error
 from legacylens.training.mining import TABLE_NAME, as_table, mine
-from legacylens.training.optimize import RunningMean, learning_rate_factor, make_optimizer
+from legacylens.training.optimize import RunningMean, learning_rate_at, make_optimizer
 from legacylens.training.run_state import RunState, TrainResult
-from legacylens.training.sampling import epoch_batches, natural_batches, steps_of_epoch, stream_seed
+from legacylens.training.sampling import epoch_batches, natural_batches, steps_per_epoch, stream_seed
 from legacylens.training.simulated import require_realistic
 from legacylens.training.team import Team, launch
 
 BEST_NAME, LAST_NAME, LOG_NAME = "best.pt", "last.pt", "log.csv"
 EVALUATION_BATCH = 128
-MOST_VALIDATIONS = 20
-"""With a budget of steps, short epochs are joined so that validating takes no longer than training."""
 # Purposes of the random streams of an epoch.
 _ORDER, _AUGMENT, _NETWORK, _INJECT = 0, 1, 2, 3
 
@@ -170,7 +168,8 @@ class _Run:
         network = build_network(config.network, bands=len(config.preprocessing.bands), seed=config.seed)
         self.pretrained = ""
         if config.pretrained is not None:
-            self.pretrained = load_pretrained(network, config.pretrained).sentence()
+            report = load_pretrained(network, config.pretrained, preprocessing=config.preprocessing)
+            self.pretrained = report.sentence()
         network = execution.place(network)
         aligner = make_aligner(config.alignment, _features_of(network), config.seed)
         if aligner is not None:
@@ -185,15 +184,15 @@ class _Run:
             ),
             mean=RunningMean(network, config.average),
         )
-        if config.sampling == "natural":
-            self.steps_per_epoch = max(len(data.train) // config.batch, 1)
-        else:
-            others = int((data.train.labels == 0).sum())
-            self.steps_per_epoch = steps_of_epoch(others, config.batch - config.lenses_per_batch)
-        if config.steps is not None:
-            self.steps_per_epoch *= -(-config.steps // (MOST_VALIDATIONS * self.steps_per_epoch))
         self.validation_lenses = int((data.validation.labels == 1).sum())
+        self.steps_per_epoch = steps_per_epoch(data.train.labels, config)
         self.total_steps = config.steps or self.steps_per_epoch * config.epochs
+        last_start = (self.total_steps - 1) // self.steps_per_epoch * self.steps_per_epoch
+        if config.mining.share and last_start < config.mining.start * self.total_steps:
+            raise InputError(
+                f"mining.start = {config.mining.start:g} is never reached: non-lenses are scored between epochs, and "
+                f"{config.epochs} of them are too few. Give more epochs, or a budget in steps"
+            )
 
     def go(self) -> bool:
         """Train until the end, from wherever ``last.pt`` says; return whether there was anything left to do."""
@@ -239,10 +238,19 @@ class _Run:
         """Return the training rows of every batch of the next epoch."""
         config, state, train = self.config, self.state, self.data.train
         rng = np.random.default_rng(stream_seed(config.seed, state.epoch, _ORDER))
-        if config.sampling == "natural":
-            return natural_batches(len(train), batch=config.batch, rng=rng, steps=self.steps_per_epoch)
+        natural = config.sampling == "natural"
+        share = float((train.labels == 0).mean()) if natural else 1.0 - config.lenses_per_batch / config.batch
+        n_hard = round(config.mining.share * share * config.batch) if state.hard else 0
+        if natural:
+            return natural_batches(
+                train.labels,
+                batch=config.batch,
+                rng=rng,
+                steps=self.steps_per_epoch,
+                hard=state.hard,
+                hard_per_batch=n_hard,
+            )
         simulated = self.data.simulated
-        n_others = config.batch - config.lenses_per_batch
         return epoch_batches(
             train.labels,
             batch=config.batch,
@@ -252,7 +260,7 @@ class _Run:
             simulated=() if simulated is None else len(train) + np.arange(len(simulated)),
             simulated_per_batch=config.simulated_per_batch,
             hard=state.hard,
-            hard_per_batch=round(config.mining.share * n_others) if state.hard else 0,
+            hard_per_batch=n_hard,
         )
 
     def _mine(self) -> None:
@@ -268,12 +276,6 @@ class _Run:
             return
         names = self.data.train.names(np.concatenate([found.suspicious, found.rows]))
         write_parquet(self.out / TABLE_NAME, as_table(found, names, scores))
-
-    def _rate(self) -> float:
-        config, progress = self.config, self._progress(self.state.seconds)
-        if config.schedule == "halving":
-            return config.learning_rate * (0.5 if progress >= config.halve_after else 1.0)
-        return config.learning_rate * learning_rate_factor(progress, config.warmup)
 
     def _epoch(self, bar: ProgressBar | None) -> None:
         config, state = self.config, self.state
@@ -291,7 +293,7 @@ class _Run:
             order, lambda group: np.random.default_rng(stream_seed(config.seed, state.epoch, _INJECT, group, *other))
         )
         for number, (rows, pixels) in enumerate(zip(order, batches, strict=True)):
-            rate = self._rate()
+            rate = learning_rate_at(self._progress(state.seconds), config)
             for parameters in state.optimizer.param_groups:
                 parameters["lr"] = rate
             losses.append(self._step(rows, pixels, generator, number))
@@ -352,7 +354,10 @@ class _Run:
         labels = self.data.labels(rows)
         targets = torch.from_numpy(labels).to(torch.float32)
         if config.augmentation.mixup:
-            images, targets = mix(images, targets, share=config.augmentation.mixup, generator=generator)
+            alike = config.augmentation.mixup_partner == "same-class"
+            images, targets = mix(
+                images, targets, share=config.augmentation.mixup, same_class=alike, generator=generator
+            )
         kind = torch.from_numpy(np.where(labels == 0, 0, np.where(rows < n_real, 1, 2)))
         smoothing = config.label_smoothing
         targets = (targets * (1.0 - 2.0 * smoothing) + smoothing).to(self.execution.device)

@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import nn
 
+from legacylens.training.config import TrainConfig
+
 N = TypeVar("N", bound=nn.Module)
 
 
@@ -27,6 +29,13 @@ def learning_rate_factor(progress: float, warmup: float) -> float:
     if progress < warmup:
         return progress / warmup
     return 0.5 * (1.0 + math.cos(math.pi * (progress - warmup) / (1.0 - warmup)))
+
+
+def learning_rate_at(progress: float, config: TrainConfig) -> float:
+    """Return the learning rate of a run at a share of the training."""
+    if config.schedule == "halving":
+        return config.learning_rate * (0.5 if progress >= config.halve_after else 1.0)
+    return config.learning_rate * learning_rate_factor(progress, config.warmup)
 
 
 def make_optimizer(modules: Iterable[nn.Module], *, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:

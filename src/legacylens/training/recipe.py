@@ -23,7 +23,7 @@ _AUGMENTED = {
     "extinction": 0.02,
     "blur": 0.5,
     "noise": 0.5,
-    "noise_correlation": 0.5,
+    "noise_correlation": "survey",
 }
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -74,8 +74,19 @@ NEEDS_SIMULATIONS = ("simulated", "pretrain-finetune", "adversarial", "mmd", "hy
 """Recipes that need a store of injected lenses."""
 
 
-def recipe_values(name: str) -> dict[str, Any]:
+_PAPER_IV_EFFICIENTNET = {"batch": 512, "accumulate": 1, "learning_rate": 3.88e-4, "halve_after": 130 / 160}
+"""What the paper does otherwise for its EfficientNet."""
+
+
+def recipe_values(name: str, network: str | None = None) -> dict[str, Any]:
     """Return the values of a recipe, its name included.
+
+    Parameters
+    ----------
+    name
+        One of `RECIPES`.
+    network
+        Network that was asked for by name, if any: ``paper-iv`` has numbers of its own for each of its two.
 
     Raises
     ------
@@ -84,7 +95,10 @@ def recipe_values(name: str) -> dict[str, Any]:
     """
     if name not in RECIPES:
         raise InputError(f"no recipe is called {name!r}; choose one of {', '.join(RECIPES)}")
-    return {"recipe": name, **RECIPES[name]}
+    values = {"recipe": name, **RECIPES[name]}
+    if name == "paper-iv" and network in ("efficientnet", "efficientnet-published"):
+        values |= _PAPER_IV_EFFICIENTNET
+    return values
 
 
 def merged(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`train_recipe`: one run, or the several that a recipe is made of, within one budget.
+"""`train_recipe`: one run, or the several that a recipe is made of, within one budget; `train_seeds`: several of these.
 
 The folder of a recipe looks like that of any run: ``best.pt`` is the network to use. Trainings that came before are in
 folders inside it, each with its own log; an interrupted recipe goes on in the middle of whichever it was at.
@@ -7,6 +7,7 @@ folders inside it, each with its own log; an interrupted recipe goes on in the m
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from legacylens.training.config import TrainConfig
@@ -66,6 +67,37 @@ def train_recipe(
     )
     phase = {"phase": PRETRAIN_NAME, "epochs": first.epochs, "recall": first.recall, "minutes": first.minutes}
     return dataclasses.replace(second, phases=(phase,))
+
+
+def train_seeds(
+    store: str | Path,
+    sample: str | Path,
+    config: TrainConfig,
+    out: str | Path,
+    seeds: Sequence[int],
+    *,
+    restart: bool = False,
+    device: str = "auto",
+    devices: int = 1,
+    description: str = "",
+) -> list[TrainResult]:
+    """Train a recipe once with each seed, in ``out/seed-N``; see `train_recipe` for the other parameters.
+
+    How much the recalls differ is how much of a recall is luck; an ensemble of the networks is better than each.
+    """
+    return [
+        train_recipe(
+            store,
+            sample,
+            config.model_copy(update={"seed": seed}),
+            Path(out) / f"seed-{seed}",
+            restart=restart,
+            device=device,
+            devices=devices,
+            description=description,
+        )
+        for seed in seeds
+    ]
 
 
 def _part_of_budget(config: TrainConfig, share: float) -> dict[str, int | float | None]:

@@ -5,6 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from legacylens.training.config import TrainConfig
+
+MOST_VALIDATIONS, LEAST_VALIDATIONS = 20, 10
+"""With a budget of steps, short epochs are joined so that validating takes no longer than training, and long ones are
+cut so that there is something to choose from, and a time for mining."""
+
 
 def stream_seed(seed: int, *path: int) -> int:
     """Return the seed of a random stream: another for each epoch and purpose, so that no two epochs are alike."""
@@ -72,6 +78,46 @@ def steps_of_epoch(n_others: int, others_per_batch: int) -> int:
     return -(-n_others // others_per_batch)
 
 
-def natural_batches(n: int, *, batch: int, rng: np.random.Generator, steps: int) -> list[NDArray[np.int64]]:
-    """Return batches in which every object comes equally often, whatever its class."""
-    return list(_cycle(np.arange(n), steps * batch, rng).reshape(steps, batch))
+def steps_per_epoch(labels: ArrayLike, config: TrainConfig) -> int:
+    """Return how many steps lie between two validations of a run.
+
+    Parameters
+    ----------
+    labels
+        1 lens, 0 non-lens, of all training objects.
+    config
+        The run. Without a budget of steps, as many as show every non-lens (or, with natural sampling, object) once.
+    """
+    labels = np.asarray(labels)
+    if config.sampling == "natural":
+        steps = max(len(labels) // config.batch, 1)
+    else:
+        steps = steps_of_epoch(int((labels == 0).sum()), config.batch - config.lenses_per_batch)
+    if config.steps is None:
+        return steps
+    joined = steps * -(-config.steps // (MOST_VALIDATIONS * steps))
+    return min(joined, max(config.steps // LEAST_VALIDATIONS, 1))
+
+
+def natural_batches(
+    labels: ArrayLike,
+    *,
+    batch: int,
+    rng: np.random.Generator,
+    steps: int,
+    hard: ArrayLike = (),
+    hard_per_batch: int = 0,
+) -> list[NDArray[np.int64]]:
+    """Return batches in which every object comes equally often, whatever its class; see `epoch_batches`.
+
+    Hard non-lenses take the places of other non-lenses, so that the share of lenses stays that of the sample.
+    """
+    labels = np.asarray(labels)
+    chosen = _cycle(np.arange(len(labels)), steps * batch, rng).reshape(steps, batch)
+    rows = np.asarray(hard, dtype=np.int64)
+    if hard_per_batch:
+        more = iter(_cycle(rows, steps * hard_per_batch, rng).reshape(steps, hard_per_batch))
+        for members in chosen:
+            places = np.flatnonzero(labels[members] == 0)[:hard_per_batch]
+            members[places] = next(more)[: len(places)]
+    return list(chosen)
