@@ -43,6 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame["split"] = [("train", "train", "validation", "train", "sealed", "sealed")[row % 6] for row in range(n)]
     frame["cell"] = np.arange(n) // 6
     frame["type"] = "SER"
+    frame.loc[(frame["label"] == 0) & (frame.index % 12 == 4), "contaminant"] = "spiral"
     write_sample(Sample(frame=frame, summary={"hash": sample_hash(frame)}), folder / "sample")
     write_store(folder / "store", frame[["source_id", "ra", "dec"]], pictures(frame["label"].to_numpy(), 0))
     hosts = frame[frame["label"] == 0]
@@ -109,6 +110,15 @@ def test_compare_has_one_row_for_each_recipe_and_repeats_nothing(place: Path, ap
     assert json.loads(second.stdout) == document
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "c").rglob("*.pt")} == trained
     assert len(read_ledger(place / "sample" / "sealed-ledger.jsonl")) == 1  # the same scores again are no new look
+    classes = document["variants"][1]["classes"]
+    assert [(row["class"], row["n"]) for row in classes] == [("SER", 30), ("spiral", 10)]
+    # 40 non-lenses: none may pass at any of these rates, and the table says so instead of showing a number
+    assert {point["false_positives"] for point in document["variants"][0]["recall"]} == {0}
+    readable = CliRunner().invoke(app, arguments(place, "compare", tmp_path / "c", *options[:-1]))
+    words = " ".join(readable.stdout.split())
+    assert "measurable" in words
+    assert "FPR 0.001 not measurable: needs >= 20,000 non-lenses (20 false positives), have 40 (0)" in words
+    assert "spiral" in words
 
 
 def test_compare_refuses_before_it_trains(place: Path, app: typer.Typer, tmp_path: Path) -> None:
@@ -124,6 +134,9 @@ def test_compare_refuses_before_it_trains(place: Path, app: typer.Typer, tmp_pat
     wrong = error("--recipes", "real,hybrid")
     assert isinstance(wrong, ConfigurationError)
     assert "legacylens mocks inject" in str(wrong)
+    wrong = error("--recipes", "real,simulated", "--simulations", f"a={place / 'rings'}", "--realism", "b=gate.json")
+    assert isinstance(wrong, InputError)
+    assert "reports are named b, but the sets of simulations are a" in str(wrong)
     wrong = error("--recipes", "real,real")
     assert isinstance(wrong, InputError)
     assert "repeat a name" in str(wrong)

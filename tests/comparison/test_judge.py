@@ -100,7 +100,11 @@ def test_class_is_the_contaminant_where_it_is_known() -> None:
     assert class_of(frame).tolist() == ["ring", "REX"]
     assert class_of(frame[["type"]]).tolist() == ["SER", "REX"]
     assert note_on(1e-2, 2000) == ""
-    assert note_on(1e-3, 2000) == "2 false positives behind the threshold"
+    said = "not measurable: needs >= 20,000 non-lenses (20 false positives), have 2,000 (2)"
+    assert note_on(1e-3, 2000) == said
+    # in the words of the validation report, which has the same threshold
+    scores = np.arange(2000.0)
+    assert recall_at_fpr(scores[:5], scores, (1e-3,))[0].note == said
 
 
 # --- curves

@@ -28,6 +28,12 @@ def compare(
     parent: Annotated[
         Path | None, typer.Option("--parent", help="parent.parquet: describes the hosts of fresh injections.")
     ] = None,
+    realism: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--realism", help="NAME=FILE, repeatable: report of `legacylens realism gate` on the set of that name."
+        ),
+    ] = None,
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Train on simulations without a passing realism report.")
     ] = False,
@@ -64,6 +70,7 @@ def compare(
         tuple(name.strip() for name in recipes.split(",") if name.strip()),
         named_folders(simulations or []),
         parent=None if parent is None else str(parent),
+        reports=named_reports(realism or []),
         unchecked=unchecked,
     )
     result = compare_recipes(
@@ -83,12 +90,11 @@ def compare(
         headings = ["recipe"]
         for fpr in terms.fprs:
             headings += [f"recall at {fpr:g}", f"minus {baseline}"]
-        notes = sorted({f"FPR {p['fpr']:g}: {p['note']}" for p in result["variants"][0]["recall"] if p["note"]})
         rows = []
         for variant in result["variants"]:
             cells: list[object] = [variant["variant"]]
             for point in variant["recall"]:
-                cells += [_with_interval(point), _with_interval(point["difference"], signed=True)]
+                cells += [with_interval(point), with_interval(point, "difference")]
             rows.append((*cells, round(sum(variant["minutes"]) / len(variant["minutes"]), 1)))
         kinds = sorted({row["class"] for variant in result["variants"] for row in variant["classes"]})
         by_class = [
@@ -102,7 +108,7 @@ def compare(
                 [*headings, "minutes"],
                 rows,
             ),
-            *notes,
+            *notes_on(result["variants"][0]["recall"]),
             table(f"False-positive rate by class at {terms.class_fpr:g} overall", ["recipe", *kinds], by_class),
             f"{drawn}",
         ]
@@ -143,11 +149,31 @@ def named_folders(pairs: list[str]) -> dict[str, str]:
     return named
 
 
-def _with_interval(point: dict[str, Any], *, signed: bool = False) -> str:
-    form = "+.3f" if signed else ".3f"
-    return f"{point['value']:{form}} [{point['low']:{form}}, {point['high']:{form}}]"
+def named_reports(pairs: list[str]) -> dict[str, str]:
+    """Return NAME=FILE pairs as a dictionary."""
+    named = {}
+    for pair in pairs:
+        name, _, path = pair.partition("=")
+        if not path:
+            raise typer.BadParameter(f"--realism {pair!r}: give NAME=FILE, with the name of a set of --simulations")
+        named[name] = path
+    return named
+
+
+def with_interval(point: dict[str, Any], part: str | None = None) -> str:
+    """Return a recall with its interval, or its ``part`` (the difference); in parentheses where few stand behind it."""
+    if not point["false_positives"]:
+        return "not measurable"
+    shown, form = (point, ".3f") if part is None else (point[part], "+.3f")
+    text = f"{shown['value']:{form}} [{shown['low']:{form}}, {shown['high']:{form}}]"
+    return f"({text})" if point["note"] else text
+
+
+def notes_on(points: list[dict[str, Any]]) -> list[str]:
+    """Return what a reader must know of the rates that are not measured."""
+    return [f"FPR {point['fpr']:g} {point['note']}" for point in points if point["note"]]
 
 
 def _class_rate(variant: dict[str, Any], kind: str) -> str:
     row = next((row for row in variant["classes"] if row["class"] == kind), None)
-    return "" if row is None else f"{row['fpr']:.4f} (n {row['n']})"
+    return "" if row is None else f"{row['fpr']:.4f} [{row['low']:.4f}, {row['high']:.4f}] (n {row['n']})"

@@ -36,7 +36,7 @@ def learning_curve(
     Example:
       legacylens learning-curve sample/ cutouts/store --positives 50,100,200 --ratios 3,10 --out curve/
     """
-    from legacylens.cli.compare import terms_of
+    from legacylens.cli.compare import notes_on, terms_of, with_interval
     from legacylens.cli.output import show, table
     from legacylens.comparison.config import Terms
     from legacylens.comparison.curve import learning_curve as measure
@@ -73,7 +73,7 @@ def learning_curve(
                 point["recipe"],
                 point["positives"],
                 round(point["ratio"], 1),
-                *(f"{p['value']:.3f} [{p['low']:.3f}, {p['high']:.3f}]" for p in point["recall"]),
+                *(with_interval(p) for p in point["recall"]),
             )
             for point in result["points"]
         ]
@@ -93,6 +93,7 @@ def learning_curve(
                 ["recipe", "lenses", "non-lenses each", *(f"at {fpr:g}" for fpr in terms.fprs)],
                 rows,
             ),
+            *notes_on(result["points"][0]["recall"]),
             *(
                 [table("Fitted curves, and what they say of", ["recipe", "FPR", "recall", *predicted], fits)]
                 if fits

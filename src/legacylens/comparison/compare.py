@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from legacylens.comparison.config import Terms, Variant
-from legacylens.comparison.judge import class_of, false_positives_by_class, note_on, resample
+from legacylens.comparison.judge import class_of, false_positives_at, false_positives_by_class, note_on, resample
 from legacylens.comparison.runs import Scored, do_runs, planned_runs, sealed_objects
 from legacylens.cutouts.store import CutoutStore
 from legacylens.errors import InputError
@@ -141,6 +141,7 @@ def judged(
                         **resampled.interval(place, column, terms.confidence).as_dict(),
                         "seeds": resampled.recall[place, :, column].tolist(),
                         "difference": resampled.difference(place, base, column, terms.confidence).as_dict(),
+                        "false_positives": false_positives_at(fpr, int((~lens).sum())),
                         "note": note_on(fpr, int((~lens).sum())),
                     }
                     for column, fpr in enumerate(terms.fprs)

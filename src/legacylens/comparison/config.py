@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from legacylens.errors import InputError
 from legacylens.settings import Settings
 from legacylens.training.recipe import NEEDS_SIMULATIONS, RECIPES, merged, recipe_values
 
@@ -72,6 +74,7 @@ def recipe_variants(
     simulations: dict[str, str],
     *,
     parent: str | None = None,
+    reports: Mapping[str, str] | None = None,
     unchecked: bool = False,
     mining: bool = False,
 ) -> list[Variant]:
@@ -85,11 +88,24 @@ def recipe_variants(
         Name of a set -> its folder. ``simulated`` is trained on each of them, other recipes on the first.
     parent
         Table that describes the hosts of fresh injections.
+    reports
+        Name of a set -> its realism report.
     unchecked
         Train on sets without a passing realism report.
     mining
         Hard negatives for all.
+
+    Raises
+    ------
+    InputError
+        If a report is about no set of these.
     """
+    strangers = sorted((reports or {}).keys() - simulations.keys())
+    if strangers:
+        raise InputError(
+            f"realism reports are named {', '.join(strangers)}, but the sets of simulations are "
+            f"{', '.join(simulations) or 'none'}; give both the same name"
+        )
     variants = []
     for given in recipes:
         name, plus, word = given.partition("+")
@@ -102,7 +118,12 @@ def recipe_variants(
             continue
         for set_name, folder in sets.items():
             label = f"{given} ({set_name})" if len(sets) > 1 else given
-            used = {"store": folder, "parent": parent, "unchecked": unchecked}
+            used = {
+                "store": folder,
+                "parent": parent,
+                "realism": (reports or {}).get(set_name),
+                "unchecked": unchecked,
+            }
             variants.append(Variant(name=label, values=merged(values, {"simulations": used})))
     return variants
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from legacylens.comparison.config import Terms, Variant
 from legacylens.comparison.fit import LEAST_POINTS, curve_band, fit_curve
-from legacylens.comparison.judge import Resampled, note_on, resample
+from legacylens.comparison.judge import Resampled, false_positives_at, note_on, resample
 from legacylens.comparison.runs import do_runs, planned_runs, sealed_objects
 from legacylens.cutouts.store import CutoutStore
 from legacylens.errors import InputError
@@ -140,6 +140,7 @@ def learning_curve(
                 "fpr": fpr,
                 **resampled.interval(place, column, terms.confidence).as_dict(),
                 "seeds": resampled.recall[place, :, column].tolist(),
+                "false_positives": false_positives_at(fpr, int((~lens).sum())),
                 "note": note_on(fpr, int((~lens).sum())),
             }
             for column, fpr in enumerate(terms.fprs)

@@ -7,6 +7,7 @@ at once, and so are seeds.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -173,7 +174,17 @@ def class_of(sample: pd.DataFrame) -> NDArray[np.str_]:
     return np.asarray(np.where(known != "", known, kinds))
 
 
+def false_positives_at(fpr: float, n_non_lenses: int) -> int:
+    """Return how many non-lenses may pass at a rate: what its threshold rests on."""
+    return math.floor(fpr * n_non_lenses + 1e-9)
+
+
 def note_on(fpr: float, n_non_lenses: int) -> str:
     """Return why a rate is not measured by so few non-lenses; empty if it is."""
-    n = int(np.floor(fpr * n_non_lenses + 1e-9))
-    return "" if n >= FALSE_POSITIVES_NEEDED else f"{n} false positives behind the threshold"
+    n = false_positives_at(fpr, n_non_lenses)
+    if n >= FALSE_POSITIVES_NEEDED:
+        return ""
+    return (
+        f"not measurable: needs >= {math.ceil(FALSE_POSITIVES_NEEDED / fpr - 1e-9):,} non-lenses "
+        f"({FALSE_POSITIVES_NEEDED} false positives), have {n_non_lenses:,} ({n})"
+    )

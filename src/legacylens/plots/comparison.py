@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,19 @@ def compare_figure(result: Mapping[str, Any]) -> Figure:
     result
         As from `legacylens.comparison.compare.compare`.
     """
-    variants, fprs = result["variants"], result["terms"]["fprs"]
+    variants = result["variants"]
+    shown_rates = _measurable(variants[0]["recall"])
     names = [variant["variant"] for variant in variants]
     places = np.arange(len(names))[::-1]
     with house_style():
-        figure = Figure(figsize=(9.0, 0.7 + len(fprs) * (0.55 + 0.26 * len(names))), layout="constrained")
-        axes = figure.subplots(len(fprs), 2, squeeze=False, sharey="row")
-        for row, fpr in enumerate(fprs):
+        size = (9.0, 0.7 + len(shown_rates) * (0.55 + 0.26 * len(names)))
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(len(shown_rates), 2, squeeze=False, sharey="row")
+        for row, (place_of_rate, fpr) in enumerate(shown_rates):
             for column, part in enumerate((None, "difference")):
                 axis = axes[row][column]
                 for place, variant in zip(places, variants, strict=True):
-                    point = variant["recall"][row]
+                    point = variant["recall"][place_of_rate]
                     shown = point if part is None else point[part]
                     faded = {"alpha": 0.45 if point["note"] else 1.0, "color": COLORS[0]}
                     axis.plot([shown["low"], shown["high"]], [place, place], lw=2, **faded)
@@ -44,15 +47,21 @@ def compare_figure(result: Mapping[str, Any]) -> Figure:
                         axis.plot(point["seeds"], [place] * len(point["seeds"]), "|", ms=8, color="#808080")
                 axis.set_yticks(places, names)
                 axis.grid(axis="x")
-                note = variants[0]["recall"][row]["note"]
+                note = variants[0]["recall"][place_of_rate]["note"]
                 if part is None:
                     axis.set_title(f"recall at FPR {fpr:g}")
-                    axis.set_xlabel(note, fontsize=8)
+                    axis.set_xlabel(textwrap.fill(note, 60), fontsize=8)
                     axis.set_xlim(0.0, 1.0)
                 else:
                     axis.axvline(0.0, color="#808080", lw=1)
                     axis.set_title(f"minus that of {result['baseline']}")
     return figure
+
+
+def _measurable(points: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+    """Return place and value of the rates that at least one false positive stands behind; the first in any case."""
+    found = [(place, point["fpr"]) for place, point in enumerate(points) if point["false_positives"]]
+    return found or [(0, points[0]["fpr"])]
 
 
 def learning_curve_figure(result: Mapping[str, Any]) -> Figure:
@@ -63,19 +72,20 @@ def learning_curve_figure(result: Mapping[str, Any]) -> Figure:
     result
         As from `legacylens.comparison.curve.learning_curve`.
     """
-    fprs, points = result["terms"]["fprs"], result["points"]
+    points = result["points"]
+    shown_rates = _measurable(points[0]["recall"])
     recipes = list(dict.fromkeys(point["recipe"] for point in points))
     most, widest = max(p["positives"] for p in points), max(p["negative_ratio"] for p in points)
     with house_style():
-        figure = Figure(figsize=(9.0, 0.4 + 2.9 * len(fprs)), layout="constrained")
-        axes = figure.subplots(len(fprs), 2, squeeze=False, sharey="row")
-        for row, fpr in enumerate(fprs):
+        figure = Figure(figsize=(9.0, 0.4 + 2.9 * len(shown_rates)), layout="constrained")
+        axes = figure.subplots(len(shown_rates), 2, squeeze=False, sharey="row")
+        for row, (place_of_rate, fpr) in enumerate(shown_rates):
             for color, recipe in zip(COLORS, recipes, strict=False):
                 own = [point for point in points if point["recipe"] == recipe]
                 left = [point for point in own if point["negative_ratio"] == widest]
                 right = [point for point in own if point["positives"] == most]
                 for axis, part, key in ((axes[row][0], left, "positives"), (axes[row][1], right, "ratio")):
-                    _draw_points(axis, part, key, row, color, recipe)
+                    _draw_points(axis, part, key, place_of_rate, color, recipe)
                 for fit in result["fits"]:
                     if (fit["recipe"], fit["fpr"]) == (recipe, fpr):
                         n = [line["positives"] for line in fit["curve"]]
@@ -88,9 +98,9 @@ def learning_curve_figure(result: Mapping[str, Any]) -> Figure:
                             alpha=0.15,
                             lw=0,
                         )
-            note = points[0]["recall"][row]["note"]
+            note = points[0]["recall"][place_of_rate]["note"]
             axes[row][0].set_title(f"recall at FPR {fpr:g}")
-            axes[row][1].set_title(note, fontsize=8)
+            axes[row][1].set_title(textwrap.fill(note, 60), fontsize=8)
             axes[row][0].axvline(most, color="#808080", lw=1, ls=":")
             axes[row][0].set_xlabel("training lenses (fit beyond the dotted line)")
             axes[row][1].set_xlabel(f"non-lenses for each of {most} lenses")
