@@ -34,6 +34,7 @@ from legacylens.models.registry import build_network
 from legacylens.models.standardize import standardize
 from legacylens.samples.build import COLUMNS, Sample, sample_hash, write_sample
 from legacylens.training import loop
+from legacylens.training.batches import prepared
 from legacylens.training.config import TrainConfig
 from legacylens.training.data import TrainingData, open_training_data
 from legacylens.training.recipe import merged, recipe_values
@@ -55,55 +56,44 @@ def noise_sky(folder: Path) -> tuple[Path, Path]:
     return folder / "store", write_sample(Sample(frame=frame, summary={"hash": sample_hash(frame)}), folder / "sample")
 
 
-def ours(data: TrainingData, config: TrainConfig, execution: Execution) -> float:
+def a_run(data: TrainingData, config: TrainConfig, execution: Execution, folder: str) -> loop._Run:
+    return loop._Run(
+        config=config, data=data, out=Path(folder), execution=execution, identity="", description="", team=Team()
+    )
+
+
+def ours(data: TrainingData, config: TrainConfig, execution: Execution, steps: int) -> float:
     """Return seconds of a step, validation and files left out."""
     with tempfile.TemporaryDirectory() as folder:
-        run = loop._Run(
-            config=config,
-            data=data,
-            out=Path(folder),
-            execution=execution,
-            identity="",
-            description="",
-            team=Team(),
-        )
-        order = run._order()[: config.steps]
+        run = a_run(data, config, execution, folder)
+        order = run._order()[:steps]
         generator = torch.Generator().manual_seed(0)
         run.state.network.train()
         start = time.perf_counter()
-        batches = data.batches(order, lambda group: np.random.default_rng(group))
-        for number, (rows, pixels) in enumerate(zip(order, batches, strict=True)):
-            run._step(rows, pixels, generator, number)
+        pictures = data.batches(order, lambda group: np.random.default_rng(group))
+        for number, batch in enumerate(prepared(order, pictures, data, config, generator)):
+            run._step(batch, number)
         return (time.perf_counter() - start) / len(order)
 
 
-def loading(data: TrainingData, config: TrainConfig, execution: Execution) -> float:
+def loading(data: TrainingData, config: TrainConfig, execution: Execution, steps: int) -> float:
     """Return seconds before the images of a batch are there."""
     with tempfile.TemporaryDirectory() as folder:
-        run = loop._Run(
-            config=config,
-            data=data,
-            out=Path(folder),
-            execution=execution,
-            identity="",
-            description="",
-            team=Team(),
-        )
-        order = run._order()[: config.steps]
+        order = a_run(data, config, execution, folder)._order()[:steps]
     start = time.perf_counter()
     for _ in data.batches(order, lambda group: np.random.default_rng(group)):
         pass
     return (time.perf_counter() - start) / len(order)
 
 
-def plain(data: TrainingData, config: TrainConfig, execution: Execution) -> float:
+def plain(data: TrainingData, config: TrainConfig, execution: Execution, steps: int) -> float:
     """Return seconds of a step."""
     network = execution.place(build_network(config.network))
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     network.train()
     rng = np.random.default_rng(0)
     start = time.perf_counter()
-    for _ in range(int(config.steps or 1)):
+    for _ in range(steps):
         rows = rng.integers(len(data.train), size=config.batch)
         images = standardize(torch.from_numpy(data.train.images(rows)), config.preprocessing)
         images = images.contiguous(memory_format=execution.memory_format)
@@ -114,7 +104,7 @@ def plain(data: TrainingData, config: TrainConfig, execution: Execution) -> floa
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return (time.perf_counter() - start) / int(config.steps or 1)
+    return (time.perf_counter() - start) / steps
 
 
 def main() -> None:
@@ -132,25 +122,26 @@ def main() -> None:
     execution = Execution.choose(arguments.network, device="cpu")
 
     def config(recipe: str, **values: object) -> TrainConfig:
-        shared = {"network": arguments.network, "steps": arguments.steps, "min_positives": 5}
+        shared = {"network": arguments.network, "min_positives": 5}
         return TrainConfig.model_validate(merged(merged(recipe_values(recipe), shared), values))
 
+    steps = arguments.steps
     best: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         store, sample = noise_sky(Path(folder))
         data = open_training_data(store, sample, config("real"))
         tasks = {
-            "plain": lambda: plain(data, config("real"), execution),
-            "ours": lambda: ours(data, config("real"), execution),
-            "augmented": lambda: ours(data, config("augmented"), execution),
-            "loading": lambda: loading(data, config("real"), execution),
+            "plain": lambda: plain(data, config("real"), execution, steps),
+            "ours": lambda: ours(data, config("real"), execution, steps),
+            "augmented": lambda: ours(data, config("augmented"), execution, steps),
+            "loading": lambda: loading(data, config("real"), execution, steps),
         }
         if arguments.injections:
             simulations = {"store": arguments.injections, "parent": arguments.parent, "unchecked": True}
             hybrid = config("hybrid", simulations=simulations)
             mixed = open_training_data(arguments.cutouts, arguments.sample, hybrid)
-            tasks["hybrid"] = lambda: ours(mixed, hybrid, execution)
-            tasks["injection"] = lambda: loading(mixed, hybrid, execution)
+            tasks["hybrid"] = lambda: ours(mixed, hybrid, execution, steps)
+            tasks["injection"] = lambda: loading(mixed, hybrid, execution, steps)
         for _ in range(arguments.rounds):
             for name, task in tasks.items():
                 best[name] = min(best.get(name, np.inf), task())

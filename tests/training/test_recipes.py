@@ -246,17 +246,21 @@ def test_simulations_in_sealed_galaxies_are_not_trained_on(blobs, recipe_config,
 
 def test_broken_loss_keeps_the_last_good_checkpoint(blobs, recipe_config, tmp_path: Path, monkeypatch) -> None:
     config = recipe_config("hybrid")
-    step, calls = loop._Run._step, 0
+    make, calls = loop.prepared, 0
 
-    def poisoned(self, rows, pixels, *rest):
-        nonlocal calls
-        calls += 1
-        if calls == 9:
-            pixels = pixels.copy()
-            pixels[0] = np.nan
-        return step(self, rows, pixels, *rest)
+    def poisoned(order, pictures, *rest):
+        def with_a_hole():
+            nonlocal calls
+            for pixels in pictures:
+                calls += 1
+                if calls == 9:
+                    pixels = pixels.copy()
+                    pixels[0] = np.nan
+                yield pixels
 
-    monkeypatch.setattr(loop._Run, "_step", poisoned)
+        return make(order, with_a_hole(), *rest)
+
+    monkeypatch.setattr(loop, "prepared", poisoned)
     with pytest.raises(
         ProcessError, match=r"epoch 2, batch \d+ .*1 of its cutouts have pixels.*Kept: last.pt of epoch 1"
     ):

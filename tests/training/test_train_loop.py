@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from legacylens.models.checkpoint import load_checkpoint, load_training_state
 from legacylens.models.standardize import standardize
 from legacylens.samples.build import Sample, read_sample, sample_hash, write_sample
 from legacylens.training import loop
+from legacylens.training.batches import ahead
 from legacylens.training.loop import train
 from legacylens.training.metrics import selection_of
 
@@ -164,6 +166,53 @@ def test_a_best_without_a_last_is_not_overwritten(blobs, blob_config, tmp_path: 
     (tmp_path / "last.pt").unlink()
     with pytest.raises(InputError, match=r"holds a best.pt but no last.pt"):
         train(*blobs, blob_config(epochs=1), tmp_path)
+
+
+@pytest.mark.parametrize("interrupt", [False, True])
+def test_batches_made_ahead_are_the_same_batches(
+    blobs, blob_config, tmp_path: Path, monkeypatch, interrupt: bool
+) -> None:
+    """As on a GPU: a thread makes the batches. The weights are the same, and no thread outlives its epoch."""
+    config = blob_config(epochs=2)
+    whole = train(*blobs, config, tmp_path / "whole")
+    choose = loop._Run.__init__
+
+    def eager(self, **values):
+        choose(self, **values)
+        self.lookahead = 3
+
+    step = loop._Run._step
+
+    def interrupted(self, *rest):
+        if interrupt and self.state.step == 3:
+            raise KeyboardInterrupt
+        return step(self, *rest)
+
+    monkeypatch.setattr(loop._Run, "__init__", eager)
+    monkeypatch.setattr(loop._Run, "_step", interrupted)
+    if interrupt:
+        with pytest.raises(KeyboardInterrupt):
+            train(*blobs, config, tmp_path / "ahead")
+    else:
+        assert same(weights(train(*blobs, config, tmp_path / "ahead").last), weights(whole.last))
+    assert not [thread for thread in threading.enumerate() if thread.name == "batches"]
+
+
+def test_an_error_in_a_batch_comes_where_the_batch_would_have() -> None:
+    def broken():
+        yield from range(3)
+        raise InputError("no more")
+
+    got: list[int] = []
+
+    def collect() -> None:
+        for item in ahead(broken(), 2):
+            got.append(item)  # noqa: PERF402 -- one by one: what came before the error counts
+
+    with pytest.raises(InputError, match="no more"):
+        collect()
+    assert got == [0, 1, 2]
+    assert list(ahead(iter(range(100)), 4)) == list(range(100))
 
 
 def test_time_budget_ends_annealed(blobs, blob_config, tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ def learning_curve(
     sample: Annotated[Path, typer.Argument(help="sample.parquet with labels and split, or its folder.")],
     store: Annotated[Path, typer.Argument(help="Cutout store.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for learning-curve.json, its picture and the runs.")],
-    positives: Annotated[str, typer.Option(help="Numbers of training lenses, comma-separated.")] = "50,100,200",
-    ratios: Annotated[str, typer.Option(help="Non-lenses for each lens, comma-separated.")] = "3,10,30",
+    positives: Annotated[
+        str, typer.Option(help="Numbers of training lenses, comma-separated; `all` for those that there are.")
+    ] = "50,100,200,all",
+    ratios: Annotated[str, typer.Option(help="Non-lenses for each lens, comma-separated.")] = "3,10,30,100",
     recipes: Annotated[str, typer.Option(help="Recipes, comma-separated; each has a curve.")] = "real,augmented",
     steps: Annotated[int | None, typer.Option(min=1, help="Budget of each training in steps. [default: 1000]")] = None,
     minutes: Annotated[float | None, typer.Option(help="Budget of each training in minutes, instead of steps.")] = None,
@@ -44,15 +46,16 @@ def learning_curve(
     from legacylens.plots.comparison import learning_curve_figure, write_figure
 
     try:
-        numbers = [int(text) for text in positives.split(",")]
+        numbers = [None if text.strip() == "all" else int(text) for text in positives.split(",")]
         parts = [float(text) for text in ratios.split(",")]
     except ValueError as error:
         raise typer.BadParameter(f"--positives and --ratios are numbers, comma-separated ({error})") from None
-    if min(numbers) < 1 or min(parts) <= 0:
+    given = [n for n in numbers if n is not None]
+    if min(given, default=1) < 1 or min(parts) <= 0:
         raise typer.BadParameter("--positives and --ratios must be positive")
     terms = terms_of(config, steps, minutes, seeds, None, read_toml, record_from, Terms)
     # A point with few lenses is what a curve is about.
-    terms = terms.model_copy(update={"training": {"min_positives": min(10, *numbers), **terms.training}})
+    terms = terms.model_copy(update={"training": {"min_positives": min([10, *given]), **terms.training}})
     result = measure(
         store,
         sample,

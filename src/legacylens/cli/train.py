@@ -39,6 +39,9 @@ def train(
         bool, typer.Option("--mining", help="After 40 % of the training, a third of the non-lenses are hard ones.")
     ] = False,
     network: Annotated[str | None, typer.Option(help="Network to train; --networks lists them.")] = None,
+    pretrained: Annotated[
+        Path | None, typer.Option("--pretrained", help="File of weights to start from; what matched is said.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the non-lenses.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps instead of epochs.")] = None,
     batch: Annotated[int | None, typer.Option(help="Cutouts in a step.")] = None,
@@ -107,6 +110,7 @@ def train(
 
     options = {
         "network": network,
+        "pretrained": None if pretrained is None else str(pretrained),
         "epochs": epochs,
         "steps": steps,
         "batch": batch,

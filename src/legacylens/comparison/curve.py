@@ -27,7 +27,9 @@ PREDICTED = (200, 500, 1000, 2000, 5000)
 FITTED_REPLICAS = 200
 
 
-def points_of(recipes: Sequence[str], positives: Sequence[int], ratios: Sequence[float]) -> list[dict[str, Any]]:
+def points_of(
+    recipes: Sequence[str], positives: Sequence[int], ratios: Sequence[float], n_others: int
+) -> list[dict[str, Any]]:
     """Return the trainings of a curve: every number of lenses at the largest ratio, every ratio at most lenses.
 
     Parameters
@@ -38,8 +40,12 @@ def points_of(recipes: Sequence[str], positives: Sequence[int], ratios: Sequence
         Numbers of lenses.
     ratios
         Non-lenses for each lens.
+    n_others
+        Non-lenses that there are; of several ratios that ask for more, one is left, which takes all.
     """
-    pairs = [(n, max(ratios)) for n in positives] + [(max(positives), ratio) for ratio in ratios]
+    most = max(positives)
+    possible = sorted({min(ratio, n_others / most) for ratio in ratios})
+    pairs = [(n, max(ratios)) for n in positives] + [(most, ratio) for ratio in possible[:-1]]
     return [
         {"recipe": recipe, "positives": n, "negative_ratio": ratio}
         for recipe in recipes
@@ -54,7 +60,7 @@ def learning_curve(
     out: str | Path,
     *,
     recipes: Sequence[str] = ("augmented",),
-    positives: Sequence[int],
+    positives: Sequence[int | None],
     ratios: Sequence[float],
     device: str = "auto",
     description: str = "",
@@ -75,7 +81,7 @@ def learning_curve(
     recipes
         Each has a curve of its own.
     positives
-        Numbers of training lenses.
+        Numbers of training lenses; None: all that there are.
     ratios
         Non-lenses for each lens.
     device, description, workers
@@ -94,12 +100,13 @@ def learning_curve(
         (read.frame["split"] == "train") & read.frame["source_id"].isin(opened.manifest["source_id"])
     ]
     n_lenses, n_others = (int((in_training["label"] == label).sum()) for label in (1, 0))
-    if max(positives) > n_lenses:
+    numbers = sorted({n_lenses if n is None else n for n in positives})
+    if max(numbers) > n_lenses:
         raise InputError(
-            f"a curve up to {max(positives)} lenses is asked for, but the training split has {n_lenses} with a cutout; "
+            f"a curve up to {max(numbers)} lenses is asked for, but the training split has {n_lenses} with a cutout; "
             "lower --positives, or give the training split more of the sky"
         )
-    points = points_of(recipes, positives, ratios)
+    points = points_of(recipes, numbers, ratios, n_others)
     variants = [
         Variant(
             name=f"{point['recipe']} {point['positives']} x {point['negative_ratio']:g}",
@@ -170,7 +177,7 @@ def learning_curve(
         configuration={
             "terms": terms.model_dump(mode="json"),
             "recipes": list(recipes),
-            "positives": list(positives),
+            "positives": numbers,
             "ratios": list(ratios),
         },
         inputs={"store": store, "sample": sample},

@@ -27,7 +27,7 @@ from legacylens.models.registry import build_network
 from legacylens.progress import ProgressBar, progress_bar
 from legacylens.provenance import RECORD_NAME, code_hash, git_commit, write_provenance
 from legacylens.training.alignment import make_aligner
-from legacylens.training.augment import augment, mix
+from legacylens.training.batches import Batch, ahead, prepared
 from legacylens.training.clipping import clipping_by_class
 from legacylens.training.config import TrainConfig
 from legacylens.training.data import LabeledCutouts, TrainingData, open_training_data
@@ -44,6 +44,8 @@ from legacylens.training.team import Team, launch
 
 BEST_NAME, LAST_NAME, LOG_NAME = "best.pt", "last.pt", "log.csv"
 EVALUATION_BATCH = 128
+LOOKAHEAD = 3
+"""Batches that are made ahead of a GPU."""
 # Purposes of the random streams of an epoch.
 _ORDER, _AUGMENT, _NETWORK, _INJECT = 0, 1, 2, 3
 
@@ -165,6 +167,8 @@ class _Run:
         self.config, self.data, self.out, self.team = config, data, out, team
         self.identity, self.description = identity, description
         self.execution = execution
+        # A GPU is so fast that it would wait for its batches to be augmented.
+        self.lookahead = LOOKAHEAD if execution.device.type == "cuda" else 0
         network = build_network(config.network, bands=len(config.preprocessing.bands), seed=config.seed)
         self.pretrained = ""
         if config.pretrained is not None:
@@ -289,26 +293,28 @@ class _Run:
         torch.manual_seed(stream_seed(config.seed, state.epoch, _NETWORK))  # for dropout
         state.network.train()
         losses, rate, out_of_time = [], 0.0, False
-        batches = self.data.batches(
+        pictures = self.data.batches(
             order, lambda group: np.random.default_rng(stream_seed(config.seed, state.epoch, _INJECT, group, *other))
         )
-        for number, (rows, pixels) in enumerate(zip(order, batches, strict=True)):
-            rate = learning_rate_at(self._progress(state.seconds), config)
-            for parameters in state.optimizer.param_groups:
-                parameters["lr"] = rate
-            losses.append(self._step(rows, pixels, generator, number))
-            state.step += 1
-            state.images += len(rows) * self.team.size
-            state.seconds = before + time.perf_counter() - start
-            if config.max_minutes is not None:
-                state.seconds = self.team.most(state.seconds)  # all must stop at the same step
-            if bar is not None:
-                bar.advance()
-            if state.step >= self.total_steps:
-                break
-            if config.max_minutes is not None and state.seconds >= 60.0 * config.max_minutes:
-                out_of_time = True
-                break
+        made = prepared(order, pictures, self.data, config, generator)
+        with contextlib.closing(ahead(made, self.lookahead)) as batches:
+            for number, batch in enumerate(batches):
+                rate = learning_rate_at(self._progress(state.seconds), config)
+                for parameters in state.optimizer.param_groups:
+                    parameters["lr"] = rate
+                losses.append(self._step(batch, number))
+                state.step += 1
+                state.images += len(batch.rows) * self.team.size
+                state.seconds = before + time.perf_counter() - start
+                if config.max_minutes is not None:
+                    state.seconds = self.team.most(state.seconds)  # all must stop at the same step
+                if bar is not None:
+                    bar.advance()
+                if state.step >= self.total_steps:
+                    break
+                if config.max_minutes is not None and state.seconds >= 60.0 * config.max_minutes:
+                    out_of_time = True
+                    break
         self.team.average_buffers(state.network)
         self.team.average_buffers(state.mean.network)
         loss = self.team.mean(float(np.mean(losses)))
@@ -344,26 +350,12 @@ class _Run:
                 f"recall {merit.recall:.2f} at FPR {config.selection_fpr:g}"
             )
 
-    def _step(
-        self, rows: NDArray[np.int64], pixels: NDArray[np.float32], generator: torch.Generator, number: int
-    ) -> float:
-        config, state, n_real = self.config, self.state, len(self.data.train)
-        images = augment(
-            torch.from_numpy(pixels), config.augmentation, preprocessing=config.preprocessing, generator=generator
-        )
-        labels = self.data.labels(rows)
-        targets = torch.from_numpy(labels).to(torch.float32)
-        if config.augmentation.mixup:
-            alike = config.augmentation.mixup_partner == "same-class"
-            images, targets = mix(
-                images, targets, share=config.augmentation.mixup, same_class=alike, generator=generator
-            )
-        kind = torch.from_numpy(np.where(labels == 0, 0, np.where(rows < n_real, 1, 2)))
-        smoothing = config.label_smoothing
-        targets = (targets * (1.0 - 2.0 * smoothing) + smoothing).to(self.execution.device)
+    def _step(self, batch: Batch, number: int) -> float:
+        config, state = self.config, self.state
+        targets = batch.targets.to(self.execution.device)
         state.optimizer.zero_grad(set_to_none=True)
         value = 0.0
-        parts = zip(*(tensor.chunk(config.accumulate) for tensor in (images, targets, kind)), strict=True)
+        parts = zip(*(tensor.chunk(config.accumulate) for tensor in (batch.images, targets, batch.kind)), strict=True)
         for part_images, part_targets, part_kind in parts:
             features, logits = self.execution.forward(state.network, part_images, config.preprocessing)
             loss = binary_cross_entropy_with_logits(logits, part_targets)
@@ -372,18 +364,16 @@ class _Run:
                 loss = loss + state.aligner(features[part_kind == 1], features[part_kind == 2], progress)
             value += float(loss.detach()) / config.accumulate
             if not np.isfinite(value):
-                self._report_bad_batch(rows, pixels, number, value)
+                self._report_bad_batch(batch, number, value)
             (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
         self.team.average_gradients([state.network, *([] if state.aligner is None else [state.aligner])])
         state.optimizer.step()
         state.mean.update(state.network)
         return value
 
-    def _report_bad_batch(
-        self, rows: NDArray[np.int64], images: NDArray[np.float32], number: int, value: float
-    ) -> None:
-        names = self.data.names(rows)
-        holes = [name for name, image in zip(names, images, strict=True) if not np.isfinite(image).all()]
+    def _report_bad_batch(self, batch: Batch, number: int, value: float) -> None:
+        names = self.data.names(batch.rows)
+        holes = [name for name, image in zip(names, batch.pixels, strict=True) if not np.isfinite(image).all()]
         kept = f"{LAST_NAME} of epoch {self.state.epoch}" if self.state.epoch else "nothing, no epoch was finished"
         cause = (
             f"{len(holes)} of its cutouts have pixels that are not finite: {', '.join(holes[:5])}. Cut them again"
