@@ -147,11 +147,13 @@ def test_compare_refuses_before_it_trains(place: Path, app: typer.Typer, tmp_pat
 
 
 def test_learning_curve_has_nested_points_and_a_fit(place: Path, app: typer.Typer, tmp_path: Path) -> None:
-    options = ["--positives", "3,6,all", "--ratios", "2,4,50,100", "--recipes", "augmented", "--steps", "6", "--seeds", "1"]
+    options = ["--positives", "3,6,all", "--ratios", "2,4,50,100"]
+    options += ["--recipes", "augmented", "--steps", "6", "--seeds", "1"]
     result = CliRunner().invoke(app, arguments(place, "learning-curve", tmp_path, *options, "--json"))
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
-    assert [(p["positives"], p["negative_ratio"]) for p in document["points"]] == [(3, 100), (6, 100), (12, 2), (12, 4), (12, 100)]
+    found = [(p["positives"], p["negative_ratio"]) for p in document["points"]]
+    assert found == [(3, 100), (6, 100), (12, 2), (12, 4), (12, 100)]
     assert [p["non_lenses"] for p in document["points"]] == [60, 60, 24, 48, 60]
     assert len(document["fits"]) == 3
     fit = document["fits"][0]
