@@ -33,6 +33,7 @@ from legacylens.cli import (
     mocks_release,
     parent,
     realism,
+    realism_calibrate,
     run,
     samples,
     scan,
@@ -120,6 +121,8 @@ mocks.command("inject")(mocks_inject.mocks_inject)
 mocks.command("draw")(mocks_draw.mocks_draw)
 mocks.command("population")(mocks_population.mocks_population)
 mocks.command("bench")(mocks_bench.mocks_bench)
+
+realism.app.command("calibrate")(realism_calibrate.calibrate)
 
 sample_verbs = typer.Typer(no_args_is_help=True, help="Label the parent sample and split it by sky cell.")
 sample_verbs.command("build")(samples.samples)
