@@ -73,8 +73,8 @@ def toy_truth(config: MockSetConfig, n: int, seed: int) -> pd.DataFrame:
         }
     )
     table["source_id"] = table["host_source_id"] + "_lens1"
-    found: pd.DataFrame = table.loc[np.isfinite(table["source_mag_r"].to_numpy())].reset_index(drop=True)
-    return found
+    whole: pd.DataFrame = table.loc[np.isfinite(table["source_mag_r"].to_numpy())].reset_index(drop=True)
+    return whole
 
 
 def toy_measured(truth: pd.DataFrame, seed: int, *, wider: float = 1.0) -> pd.DataFrame:
