@@ -2,8 +2,8 @@
 
     python benchmarks/training_speed.py [--network shielded] [--steps 6] [--rounds 3] [--out FILE.json]
 
-Cutouts are noise: speed does not depend on what they show. Loops take turns, and the best round of each counts, because
-whatever else the machine does can only slow them down.
+Cutouts are noise: speed does not depend on what they show. Loops have one thread and are measured in processor seconds,
+take turns, and the best round of each counts, because whatever else the machine does can only slow them down.
 
 plain       forward, backward, AdamW on batches from memory; bfloat16 where the loop uses it; no augmentation;
 ours        `legacylens.training.loop` with the recipe ``real``, running mean of the weights included;
@@ -69,21 +69,21 @@ def ours(data: TrainingData, config: TrainConfig, execution: Execution, steps: i
         order = run._order()[:steps]
         generator = torch.Generator().manual_seed(0)
         run.state.network.train()
-        start = time.perf_counter()
+        start = time.process_time()
         pictures = data.batches(order, lambda group: np.random.default_rng(group))
         for number, batch in enumerate(prepared(order, pictures, data, config, generator)):
             run._step(batch, number)
-        return (time.perf_counter() - start) / len(order)
+        return (time.process_time() - start) / len(order)
 
 
 def loading(data: TrainingData, config: TrainConfig, execution: Execution, steps: int) -> float:
     """Return seconds before the images of a batch are there."""
     with tempfile.TemporaryDirectory() as folder:
         order = a_run(data, config, execution, folder)._order()[:steps]
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in data.batches(order, lambda group: np.random.default_rng(group)):
         pass
-    return (time.perf_counter() - start) / len(order)
+    return (time.process_time() - start) / len(order)
 
 
 def plain(data: TrainingData, config: TrainConfig, execution: Execution, steps: int) -> float:
@@ -92,7 +92,7 @@ def plain(data: TrainingData, config: TrainConfig, execution: Execution, steps: 
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     network.train()
     rng = np.random.default_rng(0)
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(steps):
         rows = rng.integers(len(data.train), size=config.batch)
         images = standardize(torch.from_numpy(data.train.images(rows)), config.preprocessing)
@@ -104,7 +104,7 @@ def plain(data: TrainingData, config: TrainConfig, execution: Execution, steps: 
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return (time.perf_counter() - start) / steps
+    return (time.process_time() - start) / steps
 
 
 def main() -> None:
