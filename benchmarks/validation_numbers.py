@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy.special import expit
 from scipy.stats import beta, norm
 
@@ -24,6 +25,7 @@ from legacylens.validation.intervals import binomial_interval
 from legacylens.validation.probability import reliability, shift_prior
 from legacylens.validation.purity import purity, survey_expectation
 from legacylens.validation.recall import recall_at_fpr
+from legacylens.validation.selection_function import fit_selection_function
 from legacylens.validation.tail import extrapolate
 
 SHIFT = 3.0
@@ -117,6 +119,55 @@ def reliability_interval(rng, trials):
     return held, total
 
 
+def lenses(n, rng):
+    """Injected lenses as broad as a real run has them."""
+    return pd.DataFrame(
+        {
+            "theta_E": np.clip(1.4 * np.exp(rng.normal(0, 0.4, n)), 0.5, 5.0), "arc_mag_r": rng.normal(23.0, 1.2, n),
+            "source_r_e": np.clip(0.2 * np.exp(rng.normal(0, 0.7, n)), 0.02, 2.0),
+            "seeing": rng.normal(1.3, 0.15, n), "depth": rng.normal(23.9, 0.35, n),
+            "host_mag_r": rng.normal(19.3, 0.9, n),
+        }
+    )  # fmt: skip
+
+
+def chance(values):
+    """The selection function of a finder, within the family that is fitted."""
+    size, faint = np.log10(values["theta_E"]) - 0.15, values["arc_mag_r"] - 23.0
+    sky = 1.2 * (values["depth"] - 23.9) - 3.0 * (values["seeing"] - 1.3)
+    return np.asarray(expit(-0.8 + 5.0 * size - 1.6 * faint + sky - 4.0 * size**2 - 0.2 * faint**2))
+
+
+def _fitted(rng):
+    values = lenses(4000, rng)
+    return fit_selection_function(values, rng.random(len(values)) < chance(values), about={}, rng=rng)
+
+
+def selection_function_interval(rng, trials):
+    """The interval of the fitted selection function, for single lenses."""
+    held = total = 0
+    for _ in range(trials):
+        function, asked = _fitted(rng), lenses(80, rng)
+        inside = np.ones(len(asked), bool)
+        for place, name in enumerate(function.names):
+            inside &= asked[name].between(function.low[place], function.high[place]).to_numpy()
+        low, high = function.interval(**{name: asked.loc[inside, name].to_numpy() for name in function.names})
+        truth = chance(asked[inside])
+        held += int(((low <= truth) & (truth <= high)).sum())
+        total += len(truth)
+    return held, total
+
+
+def map_interval(rng, trials):
+    """The interval of a cell of the sky map: the mean over a population under the cell's seeing and depth."""
+    population, held = lenses(200_000, np.random.default_rng(5)), 0
+    for _ in range(trials):
+        seeing, depth = float(rng.uniform(1.1, 1.5)), float(rng.uniform(23.4, 24.4))
+        low, high = _fitted(rng).interval(seeing=seeing, depth=depth)
+        held += bool(low <= chance(population.assign(seeing=seeing, depth=depth)).mean() <= high)
+    return held, trials
+
+
 CHECKS = {
     "recall at a false-positive rate (exact)": (recall_interval, True, 1.0),
     "false-positive rate at a threshold (exact)": (fpr_interval, True, 10.0),
@@ -126,6 +177,8 @@ CHECKS = {
     "recall by resampled sky cells": (sky_interval, False, 0.5),
     "extrapolated false-positive rate (Pareto tail)": (tail_interval, False, 0.5),
     "purity at prevalence 1e-4 (joined)": (purity_interval, True, 1.0),
+    "selection function, a single lens": (selection_function_interval, False, 0.05),
+    "completeness of a cell of the sky map": (map_interval, False, 0.4),
 }
 
 

@@ -57,7 +57,7 @@ def test_the_map_of_bricks_has_the_value_of_the_function_and_is_valid_healpix(fu
     depth = round(24.0 + 2.5 * np.log10(float(mw_transmission(0.02, "r"))), 2)
     for seeing in (1.1, 1.5):
         pure = sky.table[np.isclose(sky.table["seeing"], seeing)]
-        np.testing.assert_allclose(pure["completeness"], chance(seeing, depth), rtol=1e-6)
+        np.testing.assert_allclose(pure["completeness"], chance(seeing, depth), atol=2e-3)  # between grid points
     assert sky.table["completeness"].max() > sky.table["completeness"].min()
     assert np.all(sky.table["completeness_low"] < sky.table["completeness"])
     assert np.all(sky.table["completeness"] < sky.table["completeness_high"])
@@ -130,7 +130,7 @@ def test_random_points_give_value_and_area_of_what_is_searched(points, function,
     cell = cell_of(table["RA"], table["DEC"], 64)
     expected = pd.Series(chance(table["PSFSIZE_R"][searched], depth)).groupby(cell[searched]).mean()
     found = sky.table.set_index("pixel")
-    np.testing.assert_allclose(found["completeness"], expected, atol=2e-3)  # conditions are rounded to a hundredth
+    np.testing.assert_allclose(found["completeness"], expected, atol=2e-3)  # straight between grid points
     by_hand = pd.Series(searched).groupby(cell).mean()
     np.testing.assert_allclose(found["searched"], by_hand.reindex(found.index))
     assert sky.summary()["completeness_mean"] == pytest.approx(

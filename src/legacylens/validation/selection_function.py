@@ -29,10 +29,16 @@ FITTED = ("theta_E", "arc_mag_r", "source_r_e", "seeing", "depth", "host_mag_r")
 """What the function depends on. The arc's signal-to-noise ratio is left out: it follows from these, and a sky map needs
 to change seeing and depth alone."""
 FORMAT = 1
+_RESAMPLING = 20
+"""Seed of the resampled populations: the same interval is the same at every call."""
+_ROWS = 40_000
+"""Lenses whose chance is computed at a time."""
 _CELLS_NEEDED = 8
 """Fewer cells than this have no chi-square to speak of."""
 _STRENGTHS = (0.03, 0.3, 3.0, 30.0)
-"""Inverse strengths of the regularization that are tried."""
+"""Inverse strengths of the regularization that are tried where there are few injections."""
+_ENOUGH = 20
+"""With this many found, and missed, for each coefficient nothing is shrunk: shrinking biases, and no interval knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,7 +58,7 @@ class SelectionFunction:
     coefficients: NDArray[np.float64]
     """Of the polynomial's terms, shape (terms,): 1, then each, then each product."""
     replicas: NDArray[np.float64]
-    """The same, fitted to resampled injections, shape (m, terms)."""
+    """Coefficients that describe the same injections as well, within their errors, shape (m, terms)."""
     population: NDArray[np.float64]
     """Values of injected lenses, shape (p, k), for what is not given."""
     about: dict[str, Any]
@@ -79,13 +85,19 @@ class SelectionFunction:
         InputError
             If a name is unknown or a value outside of what was injected.
         """
-        return np.asarray(self._evaluate(self.coefficients[None], given, clip)[0])
+        return np.asarray(self._evaluate(self.coefficients[None], None, given, clip)[0])
 
     def interval(
         self, *, confidence: float = 0.95, clip: bool = False, **given: ArrayLike
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return lower and upper end of the chance, by fits to resampled injections; arguments as `completeness`."""
-        chances = self._evaluate(self.replicas, given, clip)
+        """Return lower and upper end of the chance; arguments as `completeness`.
+
+        Where something is averaged over the population, the interval holds the chance that it is another draw of the
+        same population as well.
+        """
+        p, m = len(self.population), len(self.replicas)
+        weights = np.random.default_rng(_RESAMPLING).multinomial(p, np.full(p, 1.0 / p), size=m) / p
+        chances = self._evaluate(self.replicas, weights, given, clip)
         tail = 50.0 * (1.0 - confidence)
         low, high = np.percentile(chances, [tail, 100.0 - tail], axis=0)
         return np.asarray(low), np.asarray(high)
@@ -96,8 +108,13 @@ class SelectionFunction:
         return {name: QUANTITIES[name].unit for name in self.names}
 
     def _evaluate(
-        self, coefficients: NDArray[np.float64], given: dict[str, ArrayLike], clip: bool
+        self,
+        coefficients: NDArray[np.float64],
+        weights: NDArray[np.float64] | None,
+        given: dict[str, ArrayLike],
+        clip: bool,
     ) -> NDArray[np.float64]:
+        """Return the chance for each set of coefficients, averaged over the population with its weights."""
         unknown = sorted(set(given) - set(self.names))
         if unknown:
             raise InputError(f"no quantity is called {', '.join(unknown)}; there are {', '.join(self.names)}")
@@ -115,16 +132,20 @@ class SelectionFunction:
                     f"{QUANTITIES[name].unit}, where lenses were injected; inject such lenses, or ask with clip"
                 )
         n = int(np.prod(shape)) if shape else 1
-        others = self.population if len(values) < len(self.names) else self.population[:1]
+        averaged = len(values) < len(self.names)
+        others = self.population if averaged else self.population[:1]
+        equal = np.full((len(coefficients), len(others)), 1.0 / len(others))
+        shares = weights if averaged and weights is not None else equal
         result = np.empty((len(coefficients), n))
-        for start in range(0, n, 256):
-            stop = min(start + 256, n)
+        step = max(1, _ROWS // len(others))
+        for start in range(0, n, step):
+            stop = min(start + step, n)
             table = np.repeat(others[None], stop - start, axis=0)
             for name, array in values.items():
                 table[:, :, self.names.index(name)] = array[start:stop, None]
             terms = _terms(_scaled(table.reshape(-1, len(self.names)), self.names, self.mean, self.scale))
             chances = expit(terms @ coefficients.T).reshape(stop - start, len(others), -1)
-            result[:, start:stop] = chances.mean(axis=1).T
+            result[:, start:stop] = np.einsum("npm,mp->mn", chances, shares)
         return result.reshape(len(coefficients), *shape)
 
     def save(self, path: str | Path) -> None:
@@ -219,14 +240,26 @@ def _fit(terms: NDArray[np.float64], found: NDArray[np.bool_], strength: float) 
     return np.concatenate([model.intercept_, model.coef_[0]])
 
 
+def _draws(
+    terms: NDArray[np.float64], best: NDArray[np.float64], strength: float, n: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return coefficients drawn from their Gaussian law around the best ones: the curvature of the penalized fit."""
+    chance = expit(terms @ best)
+    penalty = np.full(len(best), 1.0 / strength)
+    penalty[0] = 0.0
+    curvature = terms.T @ (terms * (chance * (1.0 - chance))[:, None]) + np.diag(penalty)
+    root = np.linalg.cholesky(np.linalg.inv(curvature))
+    return np.asarray(best + rng.standard_normal((n, len(best))) @ root.T)
+
+
 def fit_selection_function(
     values: pd.DataFrame,
     recovered: ArrayLike,
     *,
     about: dict[str, Any],
     rng: np.random.Generator,
-    replicas: int = 40,
-    population: int = 400,
+    replicas: int = 200,
+    population: int = 2000,
     config: CompletenessConfig | None = None,
 ) -> SelectionFunction:
     """Fit the selection function to injections.
@@ -240,9 +273,9 @@ def fit_selection_function(
     about
         What was injected and judged; kept, with the goodness of fit added.
     rng
-        Splits, resamples and draws the kept population.
+        Splits, draws replicas and the kept population.
     replicas
-        Fits to resampled injections.
+        Sets of coefficients for the intervals.
     population
         Injections that are kept in the function.
     config
@@ -270,19 +303,17 @@ def fit_selection_function(
     mean, scale = unscaled.mean(axis=0), unscaled.std(axis=0)
     terms = _terms((unscaled - mean) / scale)
     folds = list(KFold(5, shuffle=True, random_state=int(rng.integers(2**31))).split(terms))
-    chances = {strength: np.empty(len(found)) for strength in _STRENGTHS}
+    enough = min(int(found.sum()), int((~found).sum())) >= _ENOUGH * terms.shape[1]
+    chances = {strength: np.empty(len(found)) for strength in (_STRENGTHS[-1:] if enough else _STRENGTHS)}
     for strength, chance in chances.items():
         for learn, judge in folds:
             chance[judge] = expit(terms[judge] @ _fit(terms[learn], found[learn], strength))
-    best = max(_STRENGTHS, key=lambda strength: _likelihood(chances[strength], found))
+    best = max(chances, key=lambda strength: _likelihood(chances[strength], found))
     chi2, cells = chi2_per_cell(
         values, found, chances[best], names=tuple(n for n in ("theta_E", "arc_mag_r", "seeing") if n in names),
         config=config or CompletenessConfig(),
     )  # fmt: skip
-    resampled = []
-    for _ in range(replicas):
-        rows = rng.integers(0, len(found), len(found))
-        resampled.append(_fit(terms[rows], found[rows], best))
+    coefficients = _fit(terms, found, best)
     kept = rng.choice(len(found), min(population, len(found)), replace=False)
     low, high = np.percentile(table, [0.5, 99.5], axis=0)
     return SelectionFunction(
@@ -291,8 +322,8 @@ def fit_selection_function(
         scale=scale,
         low=low,
         high=high,
-        coefficients=_fit(terms, found, best),
-        replicas=np.array(resampled),
+        coefficients=coefficients,
+        replicas=_draws(terms, coefficients, best, replicas, rng),
         population=table[kept],
         about={
             **about,
