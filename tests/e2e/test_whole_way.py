@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,6 @@ import pandas as pd
 import pytest
 
 from legacylens.candidates.publish import read_candidates
-from legacylens.search.engine import run_steps
-from legacylens.search.examples import quickstart_config
-from legacylens.search.steps import SearchPlan
 from legacylens.search.whole import search
 from legacylens.survey.sphere import match_within
 
@@ -25,19 +21,6 @@ def tree(folder):
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != ".lock"
     }
-
-
-@pytest.fixture(scope="session")
-def whole_way(tmp_path_factory):
-    """A finished search; its truth was taken away before anything downstream of the mock sky ran."""
-    folder = tmp_path_factory.mktemp("whole-way")
-    config = quickstart_config(size="tiny", seed=3, workers=2)
-    plan = SearchPlan(config, folder / "search")
-    run_steps(plan.steps()[:1], folder / "search")
-    # The mocks step is finished, so it will not run again; whatever needed the truth would now fail.
-    shutil.move(plan.folder("mocks") / "truth", folder / "truth")
-    result = search(config, folder / "search")
-    return plan, result, folder / "truth"
 
 
 def test_the_road_ends_at_a_report_and_five_candidates(whole_way):
