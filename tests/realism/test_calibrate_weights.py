@@ -1,6 +1,5 @@
 """Importance weights of a bank: an identity, checked against sets that are drawn directly."""
 
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -8,6 +8,7 @@ places, the agreement of mass and host) is the same in two populations and left 
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr
 from scipy.stats import qmc
 
-from legacylens.mocks.population_sets import DeflectorConfig, MockSetConfig, SourceConfig
+from legacylens.mocks.population_sets import DeflectorConfig, SelectionConfig, SourceConfig
 from legacylens.mocks.selection import chance
 from legacylens.mocks.source_colors import colors
 from legacylens.mocks.source_population import median_radius
@@ -63,17 +64,33 @@ def log_theta_E(config: DeflectorConfig, theta_E: Vector) -> Vector:
     return np.where(inside, -0.5 * away**2 - np.log(width * np.sqrt(2.0 * np.pi)) - np.log(high - low), NEVER)
 
 
-def log_found(config: MockSetConfig, truth: pd.DataFrame) -> Vector:
-    """Return the logarithm of the chance that lenses are found."""
-    snr = np.max([truth[f"expected_snr_{band}"].to_numpy(np.float64) for band in BANDS], axis=0)
-    sharpest = np.min([truth[f"host_psfsize_{band}"].to_numpy(np.float64) for band in BANDS], axis=0)
-    found = chance(
-        config.selection,
-        snr,
-        truth["expected_magnification"].to_numpy(np.float64),
-        truth["theta_E"].to_numpy(np.float64),
-        sharpest,
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Seen:
+    """What decides whether lenses are found."""
+
+    snr: Vector
+    """S/N of the arcs in the best band."""
+    magnification: Vector
+    """Total magnification."""
+    theta_E: Vector
+    """Einstein radius [arcsec]."""
+    fwhm: Vector
+    """Seeing in the sharpest band [arcsec]."""
+
+
+def seen_of(truth: pd.DataFrame) -> Seen:
+    """Return what decides whether the lenses of a truth are found."""
+    return Seen(
+        snr=np.max([truth[f"expected_snr_{band}"].to_numpy(np.float64) for band in BANDS], axis=0),
+        magnification=truth["expected_magnification"].to_numpy(np.float64),
+        theta_E=truth["theta_E"].to_numpy(np.float64),
+        fwhm=np.min([truth[f"host_psfsize_{band}"].to_numpy(np.float64) for band in BANDS], axis=0),
     )
+
+
+def log_found(config: SelectionConfig, seen: Seen) -> Vector:
+    """Return the logarithm of the chance that lenses are found."""
+    found = chance(config, seen.snr, seen.magnification, seen.theta_E, seen.fwhm)
     return np.where(found > 0.0, np.log(np.maximum(found, 1e-300)), NEVER)
 
 

@@ -27,6 +27,7 @@ from legacylens.realism.calibrate_density import (
     log_magnitude,
     log_radius,
     log_theta_E,
+    seen_of,
 )
 from legacylens.survey.bands import BANDS
 
@@ -113,6 +114,7 @@ class WeightedBank:
             truth[name].to_numpy(np.float64) for name in ("source_mag_r", "z_s", "source_r_e")
         )
         self._theta_E = truth["theta_E"].to_numpy(np.float64)
+        self._seen = seen_of(truth)
         self._own = self._chances(bank.config, log_colors(bank.config.sources, truth))
         self._own_theta = log_theta_E(bank.config.deflectors, self._theta_E)
         self._colors: dict[tuple[float, float], ColorTable] = {}
@@ -128,7 +130,7 @@ class WeightedBank:
             log_magnitude(config.sources, self._mag)
             + log_radius(config.sources, self._mag, self._z, self._radius)
             + log_of_colors
-            + log_found(config, self.bank.truth)
+            + log_found(config.selection, self._seen)
         )
 
     def _color_table(self, config: MockSetConfig) -> ColorTable:
