@@ -47,7 +47,7 @@ def honest(hosts):
     return measure_stamps(inject_set(hosts, SETS["calibrated"], 78).stamps)
 
 
-@pytest.mark.parametrize("name", ["arcs-x40", "gain-150"])
+@pytest.mark.parametrize("name", ["beta-0", "gain-150"])
 def test_the_fault_is_named(hosts, name, tmp_path):
     control = next(control for control in FAULTY if control.name == name)
     measured = _set(measure_stamps(inject_set(hosts, control.config, 79).stamps), tmp_path)
@@ -136,4 +136,6 @@ def test_arcs_without_galaxies_and_mixed_sizes(tmp_path):
     np.savez(tmp_path / "small.npz", cutout=image[18:83, 18:83].astype(np.float32))
     again, _ = run_audit(tmp_path)
     assert again.refused == {"no-central-galaxy": 4, "wrong-size": 1}
+    assert _names(again) == ["no-galaxies", "stamps"]
+    assert "1 of 5 simulations" in again.findings[1].says
     assert "small.npz" in again.notes[0]

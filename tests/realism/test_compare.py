@@ -17,6 +17,7 @@ from legacylens.realism.gate import (
     SPLITS,
     UNDERPOWERED,
     Sample,
+    _density,
     gate,
     judge,
     split_of,
@@ -145,6 +146,18 @@ def test_gate_passes_equal_sets_and_never_for_lack_of_data():
     verdict = gate(shifted, _fake(400, rng, "b"), config)
     assert verdict.verdict == FAIL
     assert {test.test for test in verdict.tests if test.verdict == FAIL} >= {"arc arc_mag_g"}
+
+
+def test_density_is_one_for_equal_sets_and_tells_a_clump():
+    rng = np.random.default_rng(8)
+    x, y = rng.normal(size=(400, 6)), rng.normal(size=(800, 6))
+    density, error = _density(y, x)
+    # Equal sets of other sizes: as many neighbors as the sizes say.
+    assert abs(density - 1.0) < 3.0 * error
+    assert 0.02 < error < 0.15
+    # Simulations that are all alike lie around few of the real lenses; too many of them, or none.
+    assert _density(0.5 * y, x)[0] > 1.3
+    assert _density(y + 4.0, x)[0] < 0.2
 
 
 def test_gate_refuses_shared_galaxies_and_tiny_sets():

@@ -203,7 +203,7 @@ def controls(
                 f"{item.seeds_as_expected} of {item.seeds}",
                 item.n,
                 ", ".join(list(item.because)[:3]),
-                item.finding,
+                ", ".join(found["name"] for found in item.findings),
             )
             for item in results
         ]

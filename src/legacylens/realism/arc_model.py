@@ -1,11 +1,15 @@
-"""The shape of an arc, from g where the galaxy is faint: an average over lenses, each as likely as the pixels make it.
+"""The shape of an arc, and how much brighter in g it is than the galaxy's color allows: an average over lenses.
 
-What a galaxy's model can imitate tells nothing about an arc, so every lens is compared with the pixels that are left
-when all that the model could take up is projected out. The best lens alone would be the one with the least light where
-nothing can be seen (next to the core, in the faint ends of the arc); an average has as much there as lenses have.
+The galaxy in g is nearly its picture in r times a color, whatever its profile. So r itself (arc and all) is fitted to
+g beside every lens, with small terms for gradients of color and for pictures that are not registered alike. That holds
+the galaxy far better than a model of its light does, which takes up arcs near the core. Lenses are compared with what
+is left when those terms are projected out. The best lens alone would be the one with the least light where nothing can
+be seen; an average has as much there as lenses have.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +17,17 @@ from scipy import fft, ndimage
 from scipy.special import logsumexp
 
 from legacylens.realism.arc_search import ArcSearch
-from legacylens.realism.host_light import FREE_TERMS, N_GAUSSIANS, HostLight, free_spread
-from legacylens.realism.lens_templates import GEOMETRIES, HALF, SOURCE_SIZES, THETA_E, arc_bank
+from legacylens.realism.chromatic import ChromaticMap
+from legacylens.realism.host_light import HostLight
+from legacylens.realism.lens_templates import (
+    GEOMETRIES,
+    HALF,
+    ORIENTATIONS,
+    SOURCE_SIZES,
+    THETA_E,
+    arc_bank,
+    block_sums,
+)
 from legacylens.realism.measure_config import MeasureConfig
 from legacylens.realism.stack import Stack, frequencies, log_transfer, radius_map
 
@@ -22,8 +35,11 @@ Array = NDArray[np.float32]
 
 INNER = 0.3
 """Nothing is looked at inside of this radius [arcsec]."""
-PROFILE_SPREAD = (0.3, 0.05)
-"""By which part of itself, and of its neighbors, the weight of each Gaussian of the galaxy may change."""
+COLOR_SPREAD = 3.0
+"""By how many times itself the galaxy's color may change: it is free."""
+LEFTOVER_SPREAD = (0.03, 0.015, 0.03, 0.03, 0.04)
+"""How large the other terms may be, in parts of the galaxy: a color that changes by this part of itself for each factor
+e in radius, and for its square; shifts between the bands and another blur, in pixels."""
 MODEL_ERROR = 0.015
 """Part of the galaxy's light by which pixels may be off in a way that no term describes."""
 TEMPERATURE = 2.0
@@ -38,8 +54,38 @@ WINDOW = 2
 """Einstein radii that are tried on either side of the one that the search found."""
 
 
-def arc_model(stack: Stack, host: HostLight, search: ArcSearch, config: MeasureConfig) -> tuple[Array, Array, Array]:
-    """Return the shape of each arc per unit of flux, and whether another PSF suits it better.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ArcModel:
+    """What the pixels say about each arc."""
+
+    shape: Array
+    """Its shape per unit of flux, shape ``(object, y, x)``."""
+    wider: Array
+    """Logarithm of the likelihood behind a PSF wider by `WIDER` over that behind its own, shape ``(object,)``."""
+    gaussian: Array
+    """The same of a Gaussian PSF of equal FWHM."""
+    ring: Array
+    """The same of sources right behind the center over sources elsewhere behind the lens, their own PSF."""
+    evidence: Array
+    """Logarithm of the likelihood of an arc, averaged over lenses, over that of none."""
+    blue_flux: Array
+    """Flux of the arc in g less ``alpha`` times that in r, averaged over lenses [nanomaggies]."""
+    blue_error: Array
+    """Its error from noise and the spread of the lenses [nanomaggies]."""
+    alpha: Array
+    """Color of the galaxy without the arc as a ratio of fluxes, g over r."""
+
+
+def arc_model(
+    stack: Stack,
+    host: HostLight,
+    chromatic: ChromaticMap,
+    search: ArcSearch,
+    config: MeasureConfig,
+    *,
+    only_shape: bool = False,
+) -> ArcModel:
+    """Return the shape of each arc, and whether another PSF or a source behind the center suits it better.
 
     Parameters
     ----------
@@ -47,59 +93,106 @@ def arc_model(stack: Stack, host: HostLight, search: ArcSearch, config: MeasureC
         Cutouts.
     host
         Model of their galaxies, the arc not in it.
+    chromatic
+        The galaxies' colors, with which the noise of r counts.
     search
         What was found in the chromatic maps: where to look.
     config
         Slope of the PSF's wings.
-
-    Returns
-    -------
-    shape
-        Shape ``(object, y, x)``.
-    wider
-        Logarithm of the likelihood behind a PSF wider by `WIDER` over that behind its own, shape ``(object,)``.
-    gaussian
-        The same of a Gaussian PSF of equal FWHM.
+    only_shape
+        Leave the likelihoods out (zero), where only the shape is needed.
 
     Notes
     -----
-    With the terms G of the galaxy's model, their spread S and the pixels' inverse variance V, the inverse covariance is
+    With the terms G of the galaxy, their spread S and the pixels' inverse variance V, the inverse covariance C is
     ``V - V G (S^-2 + G' V G)^-1 G' V``. A lens T of flux a has the log likelihood ratio ``(T'Cy)^2 / (2 T'CT)`` at
-    ``a = T'Cy / T'CT``.
+    ``a = T'Cy / T'CT``. As r holds the arc, too, a is the arc's flux in g less alpha times that in r.
     """
     n, size = len(stack.image), stack.image.shape[-1]
     left = max(size // 2 - HALF, 0)
     side = min(2 * HALF + 1, size)
     box = (slice(left, left + side), slice(left, left + side))
-    data, inverse, projector = _projected(stack, host, search, box)
+    data, inverse, projector, solver = _projected(stack, host, chromatic, search, box)
     nearest = np.abs(np.log(np.array(THETA_E)[None] / np.maximum(search.theta_E, 0.1)[:, None])).argmin(axis=1)
     result = np.zeros((n, size, size), np.float32)
-    wider, gaussian = np.zeros(n, np.float32), np.zeros(n, np.float32)
-    for number in range(n):
-        bank = arc_bank(int(stack.step[number]), config.moffat_beta, round(stack.pixscale, 3))
-        low, high = max(int(nearest[number]) - WINDOW, 0), min(int(nearest[number]) + WINDOW, len(THETA_E) - 1)
+    # Blocks of pixels tell lenses apart as well as pixels do, in a quarter of the time.
+    coarse_data, coarse_inverse, coarse_projector = (block_sums(part) for part in (data, inverse, projector))
+    likelihoods, evidence = np.zeros((3, n), np.float32), np.zeros(n, np.float32)
+    blue, error = np.zeros(n, np.float32), np.zeros(n, np.float32)
+    for step, theta in sorted(set(zip(stack.step.tolist(), nearest.tolist(), strict=True))):
+        # Objects with the same templates together: the bank is read once for all of them.
+        group = np.flatnonzero((stack.step == step) & (nearest == theta))
+        bank = arc_bank(step, config.moffat_beta, round(stack.pixscale, 3))
+        low, high = max(theta - WINDOW, 0), min(theta + WINDOW, len(THETA_E) - 1)
         some = slice(bank.first[low], bank.first[high + 1])
-        flat = bank.flat[some]
-        hidden = projector[number] @ flat.T
-        norm = np.maximum(inverse[number] @ bank.square[some].T - (hidden**2).sum(axis=0), 1e-20)
-        amount = np.maximum(data[number] @ flat.T, 0.0) / norm
+        flat, coarse = bank.flat[some], bank.coarse[some]
+        hidden = (coarse_projector[group].reshape(-1, coarse.shape[1]) @ coarse.T).reshape(len(group), -1, len(flat))
+        norm = coarse_inverse[group] @ bank.square[some].T - np.einsum("nkt,nkt->nt", hidden, hidden)
+        norm = np.maximum(norm, 1e-20)
+        amount = np.maximum(coarse_data[group] @ coarse.T, 0.0) / norm
         chance = 0.5 * amount**2 * norm / TEMPERATURE
-        weight = np.exp(chance - chance.max()) * amount
-        blur = float(stack.fwhm[number]) / 2.355 / stack.pixscale * np.sqrt(WIDER**2 - 1.0)
-        best = _best_geometries(chance)
-        pictures = flat[best].reshape(-1, side, side)
-        wide = ndimage.gaussian_filter(pictures, (0.0, blur, blur), mode="constant")
-        bare = _without_wings(pictures, float(stack.fwhm[number]), stack.pixscale, config.moffat_beta)
-        seen = (data[number], inverse[number], projector[number])
-        likelihood = logsumexp(chance[best] * TEMPERATURE)
-        wider[number] = _log_likelihood(wide, *seen) - likelihood
-        gaussian[number] = _log_likelihood(bare, *seen) - likelihood
-        flux = float(weight @ bank.total[some])
-        if flux > 0.0:
-            result[number][box] = ((weight / flux) @ flat).reshape(side, side)
-        else:
-            result[number] = search.template[number]
-    return result, wider, gaussian
+        weight = np.exp(chance - chance.max(axis=1, keepdims=True)) * amount
+        flux = weight @ bank.total[some]
+        each = amount * bank.total[some]
+        chances = np.exp(chance - logsumexp(chance, axis=1, keepdims=True))
+        blue[group] = (chances * each).sum(axis=1)
+        noise = bank.total[some] ** 2 / norm
+        error[group] = np.sqrt((chances * (noise + (each - blue[group][:, None]) ** 2)).sum(axis=1))
+        shape = (weight / np.maximum(flux, 1e-30)[:, None]) @ flat
+        result[np.ix_(group, np.arange(size)[box[0]], np.arange(size)[box[1]])] = shape.reshape(-1, side, side)
+        result[group[flux <= 0.0]] = search.template[group[flux <= 0.0]]
+        if only_shape:
+            continue
+        evidence[group] = logsumexp(chance, axis=1) - np.log(chance.shape[1])
+        for row, number in enumerate(group):
+            likelihoods[:, number] = _preferences(
+                chance[row] * TEMPERATURE,
+                flat,
+                (data[number], inverse[number], projector[number]),
+                fwhm=float(stack.fwhm[number]),
+                pixscale=stack.pixscale,
+                beta=config.moffat_beta,
+            )
+    bare = stack.image[:, 0][:, *box].reshape(n, -1) - blue[:, None] * result[:, *box].reshape(n, -1)
+    wider, gaussian, ring = likelihoods
+    return ArcModel(
+        shape=result,
+        wider=wider,
+        gaussian=gaussian,
+        ring=ring,
+        evidence=evidence,
+        blue_flux=blue,
+        blue_error=error,
+        alpha=np.clip((solver * bare).sum(axis=1), 0.02, 3.0),
+    )
+
+
+def _preferences(
+    chance: Array,
+    flat: Array,
+    seen: tuple[Array, Array, Array],
+    *,
+    fwhm: float,
+    pixscale: float,
+    beta: float,
+) -> tuple[float, float, float]:
+    """Return by how much (in log likelihood) a wider PSF, a Gaussian one, and sources behind the center are better."""
+    side = round(np.sqrt(flat.shape[1]))
+    blur = fwhm / 2.355 / pixscale * np.sqrt(WIDER**2 - 1.0)
+    best = _best_geometries(chance)
+    pictures = flat[best].reshape(-1, side, side)
+    wide = ndimage.gaussian_filter(pictures, (0.0, blur, blur), mode="constant")
+    bare = _without_wings(pictures, fwhm, pixscale, beta)
+    likelihood = _log_likelihood(pictures, *seen)
+    # The first direction of each orientation is the source nearest to the center.
+    centered = np.arange(len(chance)) % (GEOMETRIES // ORIENTATIONS) == 0
+    ring = logsumexp(chance[centered]) - np.log(centered.sum())
+    ring -= logsumexp(chance[~centered]) - np.log((~centered).sum())
+    return (
+        _log_likelihood(wide, *seen) - likelihood,
+        _log_likelihood(bare, *seen) - likelihood,
+        float(ring),
+    )
 
 
 def _best_geometries(chance: Array) -> NDArray[np.int64]:
@@ -131,34 +224,34 @@ def _log_likelihood(pictures: Array, data: Array, inverse: Array, projector: Arr
 
 
 def _projected(
-    stack: Stack, host: HostLight, search: ArcSearch, box: tuple[slice, slice]
-) -> tuple[Array, Array, Array]:
-    """Return residuals times inverse covariance, inverse variance, and what projects the galaxy's terms out."""
+    stack: Stack, host: HostLight, chromatic: ChromaticMap, search: ArcSearch, box: tuple[slice, slice]
+) -> tuple[Array, Array, Array, Array]:
+    """Return g times inverse covariance, inverse variance, what projects the galaxy out, and what gives its color."""
     n, size = len(stack.image), stack.image.shape[-1]
-    model = host.model[:, 0]
-    variance = stack.sigma[:, 0] ** 2 + (MODEL_ERROR * np.maximum(model, 0.0)) ** 2
+    model = host.model[:, 1]
+    alpha = np.maximum(chromatic.alpha, 0.05)[:, None, None]
+    variance = stack.sigma[:, 0] ** 2 + (alpha * stack.sigma[:, 1]) ** 2
+    variance += (MODEL_ERROR * alpha * np.maximum(model, 0.0)) ** 2
     level = search.neighbors.max(axis=(1, 2))[:, None, None]
     blue = search.snr_map > BLUE
     usable = np.isfinite(variance) & (~host.excluded | blue) & (radius_map(size, stack.pixscale) > INNER)
     usable &= ~((level > 0) & (search.neighbors > 0.1 * level))
     inverse = np.where(usable, 1.0 / variance, 0.0).astype(np.float32)[:, *box].reshape(n, -1)
-    residual = (stack.image[:, 0] - model)[:, *box].reshape(n, -1)
-    terms = host.terms.reshape(n, -1, size, size)[:, :, *box].reshape(n, N_GAUSSIANS + 1 + len(FREE_TERMS), -1)
-    weights = np.maximum(host.weights[:, 0, :N_GAUSSIANS], 0.0)
-    beside = np.pad(weights, ((0, 0), (1, 1)))
-    beside = 0.5 * (beside[:, 2:] + beside[:, :-2]) + weights
-    spread = np.concatenate(
-        [
-            PROFILE_SPREAD[0] * weights + PROFILE_SPREAD[1] * beside + 1e-6,
-            free_spread(stack, host.terms, np.ones((n, size * size), dtype=bool), 0),
-        ],
-        axis=1,
-    )
-    scaled = (terms * spread[:, :, None]).astype(np.float32)
+    data = stack.image[:, 0][:, *box].reshape(n, -1)
+    log = np.log(np.maximum(host.radius, INNER))
+    dy, dx = np.gradient(model, axis=(-2, -1))
+    laplace = np.gradient(dy, axis=-2) + np.gradient(dx, axis=-1)
+    terms = np.stack([stack.image[:, 1], model * log, model * log**2, dx, dy, laplace], axis=1)
+    spread = np.array([COLOR_SPREAD, *LEFTOVER_SPREAD], np.float32) * alpha
+    scaled = (terms * spread.transpose(0, 2, 1)[..., None])[:, :, *box].reshape(n, terms.shape[1], -1)
+    scaled = scaled.astype(np.float32)
     weighted = scaled * inverse[:, None]
     matrix = np.matmul(weighted, scaled.transpose(0, 2, 1)).astype(np.float64) + np.eye(scaled.shape[1])
-    projector = np.matmul(np.linalg.inv(np.linalg.cholesky(matrix)).astype(np.float32), weighted)
-    seen = np.matmul(projector, residual[:, :, None])
+    root = np.linalg.inv(np.linalg.cholesky(matrix))
+    projector = np.matmul(root.astype(np.float32), weighted)
+    seen = np.matmul(projector, data[:, :, None])
     # `projector` holds L^-1 G' V; V G K^-1 G' V y is its transpose times L^-1 G' V y.
-    data = inverse * residual - np.matmul(projector.transpose(0, 2, 1), seen)[..., 0]
-    return data, inverse, projector
+    rest = inverse * data - np.matmul(projector.transpose(0, 2, 1), seen)[..., 0]
+    # The first row of K^-1 G' V, times its spread, gives the factor of r.
+    color = np.matmul(np.linalg.inv(matrix)[:, :1], weighted)[:, 0] * spread[:, 0, :1]
+    return rest, inverse, projector, np.asarray(color, np.float32)

@@ -14,6 +14,7 @@ from scipy import fft, ndimage
 from scipy.optimize import nnls
 
 from legacylens.photometry import magnitude
+from legacylens.realism.arc_model import ArcModel
 from legacylens.realism.arc_search import ArcSearch
 from legacylens.realism.chromatic import ChromaticMap
 from legacylens.realism.host_light import HostLight
@@ -29,6 +30,18 @@ INNER = 0.6
 WIDTH_STEPS = (0.0, 0.45, 0.7, 1.0, 1.4)
 """Blurs that are tried on the best template, FWHM added in quadrature over that of the PSF."""
 SECTORS = 36
+TYPICAL_COLOR = 1.2
+"""Flux in r over flux in g of an arc that is not seen in g."""
+COLORS = (0.5, 3.5)
+"""Range of that ratio that is believed, g - r from -0.75 to 1.35."""
+COLOR_ERROR = 0.2
+"""Part of itself by which it is uncertain."""
+HOST_ERROR = 0.4
+"""Part of itself by which an arc's flux is uncertain if only a model of its galaxy is taken off."""
+OLDEST = 0.8
+"""Largest part of an arc in g that is taken for the galaxy's color."""
+LARGEST_CHANGE = 4.0
+"""Factor by which a flux is corrected at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,14 +110,33 @@ def arc_shape(stack: Stack, host: HostLight, search: ArcSearch, template: Array,
     return ArcShape(aperture=aperture, inside=np.clip(inside, 0.25, 1.0), residual=stack.image - host.model)
 
 
-def fluxes(stack: Stack, shape: ArcShape) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return total flux and its error in each band, shape ``(object, band)`` [nanomaggies]."""
+def fluxes(stack: Stack, shape: ArcShape, model: ArcModel) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return total flux and its error in each band, shape ``(object, band)`` [nanomaggies].
+
+    Notes
+    -----
+    Colors are those of the light in the aperture, the galaxy's model taken off. That model may take up a third of an
+    arc, or leave a third too much, alike in all bands; what g has beyond the galaxy's color does not depend on it. So
+    that sets the brightness, ``A_g = a / (1 - alpha A_r / A_g)``, the less the redder the arc.
+    """
     mask = shape.aperture[:, None]
     sigma = np.where(np.isfinite(stack.sigma), stack.sigma, 0.0)
     inside = shape.inside[:, None].astype(np.float64)
-    total = (shape.residual * mask).sum((2, 3)) / inside
-    error = np.sqrt(((sigma * mask) ** 2).sum((2, 3))) / inside
-    return np.asarray(total, np.float64), np.asarray(error, np.float64)
+    total = ((shape.residual * mask).sum((2, 3)) / inside).astype(np.float64)
+    noise = np.sqrt(((sigma * mask) ** 2).sum((2, 3))) / inside
+    g, r = total[:, 0], total[:, 1]
+    color = np.clip(np.divide(r, g, out=np.full(len(g), TYPICAL_COLOR), where=g > 0), *COLORS)
+    old = np.minimum(model.alpha * color, OLDEST)
+    blue = model.blue_flux / (1.0 - old)
+    size = np.maximum(np.maximum(blue, np.abs(g)), 1e-6)
+    spread = (model.blue_error / (1.0 - old) / size) ** 2 + (COLOR_ERROR * old / (1.0 - old)) ** 2
+    weight = HOST_ERROR**2 / (HOST_ERROR**2 + spread)
+    bright = weight * blue + (1.0 - weight) * g
+    factor = np.clip(np.divide(bright, g, out=np.ones(len(g)), where=g > 0), 1.0 / LARGEST_CHANGE, LARGEST_CHANGE)
+    result = total * factor[:, None]
+    result[:, 0] = bright
+    relative = np.sqrt(spread * weight)
+    return result, np.hypot(noise * factor[:, None], relative[:, None] * np.abs(result))
 
 
 def integrated_snr(chromatic: ChromaticMap, annulus: NDArray[np.bool_]) -> NDArray[np.float64]:

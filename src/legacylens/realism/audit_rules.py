@@ -46,8 +46,10 @@ CODE_REMEDIES = {
     ),
     "nan": ("bad-pixels", "Give finite pixels; masked ones have invvar 0."),
     "bands": ("band-order", "Give g, r and z."),
+    "missing-band": ("bands", "Give g, r and z of every object."),
     "wrong-shape": ("stamps", "Give square stamps of g, r, z."),
-    "too-small": ("stamps", "Give stamps of at least 10 arcsec, better 101 pixels."),
+    "wrong-size": ("stamps", "Give stamps of one size, 101 pixels of 0.262 arcsec."),
+    "too-small": ("stamps", "Give stamps of at least 10 arcsec, better 101 pixels of 0.262 arcsec."),
 }
 """Code of what cannot be measured -> name of the finding and what to do."""
 
@@ -85,10 +87,10 @@ SHAPES: tuple[Rule, ...] = (
         "Photon noise of an arc has the variance flux / gain, and a gain of 7,000 to 50,000 electrons/nanomaggy.",
     ),
     (
-        "source_offset",
+        "ring_preference",
         "centered-sources",
-        lambda d: d.effect < 0.0,
-        "sources are {0:.2f} theta_E from the center, expected {1:.2f}",
+        lambda d: d.effect > 0.0,
+        "log likelihood of sources right behind the center over sources elsewhere is {0:.1f}, expected {1:.1f}",
         "Draw sources uniformly in area behind the lens and keep what is seen; beta = 0 makes rings alone.",
     ),
     (

@@ -12,6 +12,7 @@ UNITS: dict[str, str] = {
     "clean_peak_snr": "",
     "lens_snr": "",
     "capped_snr": "",
+    "lens_evidence": "",
     "integrated_snr": "",
     "aperture_snr": "",
     "elongation": "",
@@ -40,6 +41,7 @@ UNITS: dict[str, str] = {
     "arc_roughness": "sky noise",
     "psf_preference": "",
     "wing_preference": "",
+    "ring_preference": "",
     "core_to_arc": "mag/arcsec^2",
     "host_mag_g": "AB mag",
     "host_mag_r": "AB mag",
@@ -83,10 +85,11 @@ UNITS: dict[str, str] = {
 ``arc_*`` magnitudes and colors are what is left when galaxy and neighbors are subtracted, as seen (Galactic extinction
 not corrected); NaN where there is no positive flux. ``host_*`` are of the model of the galaxy. ``arc_width`` is the
 width of the arc over that of a lens template behind the PSF, ``psf_preference`` the log likelihood of the arc behind a
-PSF a quarter wider over that behind its own, ``wing_preference`` the same for a Gaussian PSF, ``arc_roughness`` the
-pixel noise in the arc over that of the sky, ``core_to_arc`` the peak of the galaxy in r against that of the arc in g.
-``statement_*`` is the problem statement's definition, without any subtraction. ``null_*`` compare ``arc_score`` with
-matched galaxies without arcs.
+PSF a quarter wider over that behind its own, ``wing_preference`` the same for a Gaussian PSF, ``ring_preference`` the
+same for a source right behind the center over sources elsewhere behind the lens, ``arc_roughness`` the pixel noise in
+the arc over that of the sky, ``core_to_arc`` the peak of the galaxy in r against that of the arc in g. ``statement_*``
+is the problem statement's definition, without any subtraction. ``null_*`` compare ``arc_score`` with matched galaxies
+without arcs.
 """
 
 CODES: dict[str, str] = {
@@ -100,7 +103,8 @@ CODES: dict[str, str] = {
     "bad-center": "the galaxy itself has no data",
     "bad-pixels": "most of the stamp has no data",
     "wrong-shape": "not a square stamp of g, r, z",
+    "wrong-size": "a stamp of another size than the survey's",
     "bands": "bands other than g, r, z",
-    "too-small": "less than 10 arcsec wide: there is no sky to measure",
+    "too-small": "less than 10 arcsec or 41 pixels wide: there is no sky to measure",
 }
 """What ``code`` says; only rows with ``ok`` have numbers."""

@@ -6,6 +6,7 @@ objects of a set are drawn, and which honest lenses, in other galaxies, stand fo
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ from legacylens.mocks.population_sets import SETS, MockSetConfig
 from legacylens.progress import progress_bar
 from legacylens.realism.audit import Audit, audit
 from legacylens.realism.control_sets import FAULTY, HIGH_SNR, HONEST, ControlSet
-from legacylens.realism.control_sky import draw_hosts, inject_set
+from legacylens.realism.control_sky import Hosts, draw_hosts, inject_set
 from legacylens.realism.gate import FAIL, PASS, Gate, Sample, gate, sample_of
 from legacylens.realism.gate_config import GateConfig
 from legacylens.realism.inputs import MeasuredSet
@@ -29,6 +30,8 @@ SPARE = 1.3
 """Galaxies for each object that is wanted: behind some there is no lens that is seen."""
 SPARE_ANY = 4.5
 """The same among galaxies of any kind, few of which are massive."""
+ANY = 9
+"""Stream of random numbers of galaxies of any kind; 0 and 1 are those of the halves of red ones."""
 ALL = (*FAULTY, *HONEST)
 
 
@@ -50,8 +53,8 @@ class ControlResult:
     """Objects of each set."""
     because: dict[str, int]
     """Tests that failed (or, for a set that must pass, did not pass) -> in how many seeds."""
-    finding: str = ""
-    """What an audit of the whole set puts first; empty if nothing has to be changed."""
+    findings: tuple[dict[str, Any], ...] = ()
+    """What an audit of the whole set finds, as ``name`` and ``effect``, largest first; empty if nothing is wrong."""
     finding_wanted: str = ""
     """The finding that names its fault."""
     brightness_factor: float | None = None
@@ -81,14 +84,19 @@ class _Order:
     lens_seed: int
 
 
+@functools.lru_cache(maxsize=1)
+def _galaxies(n: int, seed: int, stream: int) -> Hosts:
+    """Return control galaxies; sets that share them are made one after the other."""
+    return draw_hosts(n, np.random.default_rng([seed, stream]), any_galaxy=stream == ANY)
+
+
 def make_pool(order: _Order) -> Pool:
     """Make one set in memory and measure it."""
     if order.galaxies == "any":
         count = round((SPARE_ANY if order.config.hosts.matching != "none" else SPARE) * order.n)
-        hosts = draw_hosts(count, np.random.default_rng([order.seed, 9]), any_galaxy=True)
+        hosts = _galaxies(count, order.seed, ANY)
     else:
-        half = ("first", "second").index(order.galaxies)
-        hosts = draw_hosts(round(SPARE * order.n), np.random.default_rng([order.seed, half]))
+        hosts = _galaxies(round(SPARE * order.n), order.seed, ("first", "second").index(order.galaxies))
     stamps = inject_set(hosts, order.config, order.lens_seed).stamps
     return Pool(name=order.name, sample=sample_of(measure_stamps(stamps), stamps.images))
 
@@ -115,7 +123,7 @@ def _orders(controls: Sequence[ControlSet], n: int, seed: int) -> list[_Order]:
             continue
         galaxies = "any" if control.any_galaxy else "first"
         orders.append(order(control.name, control.config, galaxies, seed + 100 + number))
-    return orders
+    return sorted(orders, key=lambda one: one.galaxies)
 
 
 def _judged(control: ControlSet, pools: dict[str, Sample], config: GateConfig, seed: int) -> Gate:
@@ -161,7 +169,7 @@ def _judge_control(
         seeds=len(verdicts),
         n=n,
         because=dict(sorted(because.items(), key=lambda item: -item[1])),
-        finding=audited.findings[0].name if audited is not None and audited.findings else "",
+        findings=() if audited is None else tuple({"name": f.name, "effect": f.effect} for f in audited.findings),
         finding_wanted=control.finding,
         brightness_factor=None if audited is None or audited.brightness is None else audited.brightness.value,
     )

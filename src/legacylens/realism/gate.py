@@ -42,6 +42,10 @@ from legacylens.realism.gate_config import GateConfig
 PASS, FAIL, UNDERPOWERED, NOT_RUN = "pass", "fail", "underpowered", "not run"
 FEWEST = 50
 """Objects of each set without which nothing is tested."""
+NEIGHBORS = 5
+"""Real lenses among which another is at home."""
+SHARED = 1.8
+"""Lenses share their neighbors: densities of equal sets scatter by this many times what independent counts would."""
 LARGEST = 1_000_000
 """No more objects than this are asked for."""
 SPLITS = {"calibrate": (0.0, 0.5), "gate": (0.5, 0.75), "test": (0.75, 1.0), "all": (0.0, 1.0)}
@@ -134,6 +138,9 @@ class Gate:
     tests: tuple[TestResult, ...]
     """Every test."""
     notes: tuple[str, ...] = field(default=())
+    """What to know beside."""
+    refused: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Set -> reason -> objects that could not be measured."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as a JSON document."""
@@ -322,25 +329,45 @@ def _not_run(name: str, margin: float, note: str) -> TestResult:
 
 
 def _coverage(sims: Sample, real: Sample, halves: tuple[Sample, Sample], config: GateConfig) -> list[TestResult]:
-    """Return coverage (Naeem et al. 2020, k = 5) and effective sample size, as what is missing from 1."""
+    """Return coverage and density (Naeem et al. 2020, k = 5) and effective sample size, as what is missing from 1."""
     names = (*ARC_STATISTICS, *HOST_STATISTICS)
     n = min(len(sims), len(real))
     value, error = _covered(features(sims.table, names), features(real.table, names))
     own, _ = _covered(features(halves[0].table, names), features(halves[1].table, names))
+    density, spread = _density(features(sims.table, names), features(real.table, names))
+    halved, _ = _density(features(halves[0].table, names), features(halves[1].table, names))
     share = _effective_share(features(sims.table, names), features(real.table, names))
     return [
         judge("not covered", 1.0 - value, error, 1.0 - config.coverage, n, real_real=1.0 - own),
+        judge("density off 1", abs(density - 1.0), spread, config.density, n, real_real=abs(halved - 1.0)),
         judge("effective sample lost", 1.0 - share, 0.03, 1.0 - config.effective, n),
     ]
 
 
-def _covered(sims: NDArray[np.float64], real: NDArray[np.float64]) -> tuple[float, float]:
+def _places(sims: NDArray[np.float64], real: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return both sets in units of the real one's spread, far ones at its edge."""
     center, scale = np.median(real, axis=0), np.maximum(real.std(axis=0), 1e-9)
-    a, b = np.clip((sims - center) / scale, -4, 4), np.clip((real - center) / scale, -4, 4)
-    k = min(6, len(b) - 1)
-    radius = np.asarray(cKDTree(b).query(b, k=k)[0])[:, -1] * (len(b) / max(len(a), 1)) ** (1.0 / b.shape[1])
+    return np.clip((sims - center) / scale, -4, 4), np.clip((real - center) / scale, -4, 4)
+
+
+def _reach(real: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the distance of each real lens to the fifth nearest other one."""
+    return np.asarray(cKDTree(real).query(real, k=min(NEIGHBORS + 1, len(real) - 1))[0])[:, -1]
+
+
+def _covered(sims: NDArray[np.float64], real: NDArray[np.float64]) -> tuple[float, float]:
+    a, b = _places(sims, real)
+    radius = _reach(b) * (len(b) / max(len(a), 1)) ** (1.0 / b.shape[1])
     value = float((np.asarray(cKDTree(a).query(b)[0]) <= radius).mean())
     return value, float(np.sqrt(max(value * (1.0 - value), 0.01) / len(b)))
+
+
+def _density(sims: NDArray[np.float64], real: NDArray[np.float64]) -> tuple[float, float]:
+    """Return how many simulations there are around a real lens, over what equal sets would have, and its error."""
+    a, b = _places(sims, real)
+    counts = np.asarray(cKDTree(a).query_ball_point(b, _reach(b), return_length=True), dtype=np.float64)
+    counts *= len(b) / (NEIGHBORS * len(a))
+    return float(counts.mean()), float(SHARED * counts.std(ddof=1) / np.sqrt(len(counts)))
 
 
 def _effective_share(sims: NDArray[np.float64], real: NDArray[np.float64]) -> float:

@@ -43,6 +43,9 @@ class GateConfig(Settings):
     coverage: float = Field(default=0.80, gt=0.0, lt=1.0)
     """Part of the real lenses that have a simulation as near as their fifth neighbor among themselves."""
 
+    density: float = Field(default=0.35, gt=0.0, lt=1.0)
+    """How far from 1 the number of simulations around a real lens may be, over that in equal sets."""
+
     effective: float = Field(default=0.30, gt=0.0, lt=1.0)
     """Effective sample size of the simulations, weighted to the real ones, over their number."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -63,29 +64,35 @@ def run_gate(
             f"part of the calibration. Take other lenses, or the split 'gate'. The ledger is {place}."
         )
     notes: list[str] = []
-    kept = _sample(measure_set(real, MeasureConfig(), workers=workers, keep_images=LARGEST_SET, limit=None), notes)
+    refused: dict[str, dict[str, int]] = {}
+    measured = measure_set(real, MeasureConfig(), workers=workers, keep_images=LARGEST_SET, limit=None)
+    kept = _sample(measured, notes, refused)
     inside = np.flatnonzero(split_of(kept.table["source_id"].astype(str).tolist(), split))
     kept = kept.part(inside)
     notes.append(f"{len(kept)} real lenses are in the split {split!r}.")
+    others = [None if path is None else _load(path, notes, refused, workers) for path in (null, zero)]
+    own = _load(sims, notes, refused, workers)
+    result = replace(gate(own, kept, config, null=others[0], zero=others[1], notes=notes), refused=refused)
     if split == "test":
+        # Logged before anybody sees the verdict; a set that could not be tested has not opened anything.
         entry = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "sims": str(sims), "code": code_hash()}
         write_json(place, {"real": str(real), "openings": [*openings, entry]})
-    others = [None if path is None else _load(path, notes, workers) for path in (null, zero)]
-    return gate(_load(sims, notes, workers), kept, config, null=others[0], zero=others[1], notes=notes)
+    return result
 
 
-def _load(path: str | Path, notes: list[str], workers: int) -> Sample:
+def _load(path: str | Path, notes: list[str], refused: dict[str, dict[str, int]], workers: int) -> Sample:
     measured = measure_set(path, MeasureConfig(), workers=workers, keep_images=LARGEST_SET, limit=LARGEST_SET)
-    return _sample(measured, notes)
+    return _sample(measured, notes, refused)
 
 
-def _sample(measured: MeasuredSet, notes: list[str]) -> Sample:
+def _sample(measured: MeasuredSet, notes: list[str], refused: dict[str, dict[str, int]]) -> Sample:
+    refused[str(measured.path)] = measured.refused
     table = measured.table.iloc[: len(measured.images)]
     if len(table) < len(measured.table):
         notes.append(f"{measured.path}: the first {len(table)} of {len(measured.table)} objects are taken.")
     if measured.refused:
-        refused = ", ".join(f"{number} {reason}" for reason, number in measured.refused.items())
-        notes.append(f"{measured.path}: not measured: {refused}.")
+        counts = ", ".join(f"{number} {reason}" for reason, number in measured.refused.items())
+        notes.append(f"{measured.path}: not measured: {counts}.")
     if bool(measured.table["noise_is_measured"].all()):
         notes.append(f"{measured.path}: no invvar; the noise was measured on each cutout.")
     return sample_of(table, measured.images)

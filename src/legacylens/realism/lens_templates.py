@@ -33,6 +33,8 @@ SOURCE_SIZES = (0.1, 0.25, 0.5, 0.9)
 HALF = 20
 """Half width of a template [pixels]."""
 FINER = 4
+BLOCK = 2
+"""Pixels of a block in which templates are compared: light behind a PSF of four pixels changes little within it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,8 +59,10 @@ class ArcBank:
 
     flat: Array
     """Shape ``(template, pixel)``, each of sum of squares 1."""
+    coarse: Array
+    """Means over blocks of `BLOCK` x `BLOCK` pixels, with which templates are compared."""
     square: Array
-    """Its square."""
+    """Their squares."""
     total: Array
     """Flux of each template, shape ``(template,)``."""
     first: tuple[int, ...]
@@ -130,13 +134,24 @@ def arc_bank(step: int, beta: float, pixscale: float) -> ArcBank:
     theta = np.concatenate(radii)
     order = np.argsort(theta, kind="stable")
     flat = np.concatenate(flats)[order]
+    coarse = block_sums(flat) / np.float32(BLOCK**2)
     first = np.searchsorted(theta[order], np.array(THETA_E, np.float32) - 1e-4)
     return ArcBank(
         flat=flat,
-        square=flat**2,
+        coarse=coarse,
+        square=coarse**2,
         total=np.concatenate(totals)[order],
         first=(*(int(number) for number in first), len(flat)),
     )
+
+
+def block_sums(flat: Array) -> Array:
+    """Return the sums over blocks of pixels of pictures as large as templates, the last axis being their pixels."""
+    side, n = 2 * HALF + 1, -(-(2 * HALF + 1) // BLOCK)
+    lead = flat.shape[:-1]
+    padded = np.zeros((*lead, n * BLOCK, n * BLOCK), np.float32)
+    padded[..., :side, :side] = flat.reshape(*lead, side, side)
+    return np.asarray(padded.reshape(*lead, n, BLOCK, n, BLOCK).sum((-3, -1)).reshape(*lead, n * n))
 
 
 def _blurred(sharp: Array, step: int, beta: float, pixscale: float) -> tuple[Array, Array]:

@@ -22,8 +22,9 @@ from legacylens.cutouts.store import CutoutStore
 from legacylens.errors import InputError
 from legacylens.photometry import magnitude
 from legacylens.progress import progress_bar
-from legacylens.realism.arc_model import arc_model
+from legacylens.realism.arc_model import ArcModel, arc_model
 from legacylens.realism.arc_photometry import (
+    ArcShape,
     arc_shape,
     arc_width,
     fluxes,
@@ -33,12 +34,14 @@ from legacylens.realism.arc_photometry import (
     suited_templates,
     surface_contrast,
 )
-from legacylens.realism.arc_search import search_arcs
-from legacylens.realism.chromatic import chromatic_map
+from legacylens.realism.arc_search import ArcSearch, search_arcs
+from legacylens.realism.chromatic import ChromaticMap, chromatic_map
 from legacylens.realism.columns import UNITS
-from legacylens.realism.host_light import fit_host_light, refit_host_light
+from legacylens.realism.host_light import HostLight, fit_host_light, refit_host_light
+from legacylens.realism.lens_templates import HALF
 from legacylens.realism.measure_config import MeasureConfig
-from legacylens.realism.stack import prepare, radius_map
+from legacylens.realism.seeing import seeing_of_store
+from legacylens.realism.stack import Stack, prepare, radius_map
 from legacylens.realism.statement import statement_statistics
 from legacylens.survey.bands import BANDS
 
@@ -46,6 +49,8 @@ Array = NDArray[np.float32]
 
 SMALLEST_STAMP = 10.0
 """Least width of a cutout [arcsec]."""
+POSSIBLE_FWHM = (0.3, 4.0)
+"""Widths of a PSF that are believed [arcsec]."""
 CORE_RADIUS = 0.6
 """Radius of the core, where arcs should not be [arcsec]."""
 
@@ -112,7 +117,7 @@ def stamps_of(cutouts: Sequence[Cutout], fwhm: NDArray[np.floating] | None = Non
 
 
 def stamps_of_store(store: CutoutStore, size: int = 256) -> Iterator[Stamps]:
-    """Iterate over a store in parts; the PSF is that of the manifest's ``psfsize_*`` where it has them.
+    """Iterate over a store in parts; the PSF is that of its manifest or its folder of PSFs (`seeing_of_store`).
 
     Raises
     ------
@@ -123,15 +128,13 @@ def stamps_of_store(store: CutoutStore, size: int = 256) -> Iterator[Stamps]:
         raise InputError(f"the store {store.path} has the bands {store.bands}: arcs are measured in {BANDS}")
     planes = [store.bands.index(band) for band in BANDS]
     table = store.manifest
-    sizes = [f"psfsize_{band}" for band in BANDS]
-    has_psf = all(name in table for name in sizes)
     for start in range(0, len(store), size):
         rows = np.arange(start, min(start + size, len(store)))
         yield Stamps(
             names=table["source_id"].iloc[rows].astype(str).tolist(),
             images=store.images(rows)[:, planes],
             invvars=store.invvars(rows)[:, planes] if store.has_invvar else None,
-            fwhm=table[sizes].iloc[rows].to_numpy(np.float64) if has_psf else None,
+            fwhm=seeing_of_store(store, rows),
             ra=table["ra"].iloc[rows].to_numpy(np.float64),
             dec=table["dec"].iloc[rows].to_numpy(np.float64),
             pixscale=store.description.pixscale,
@@ -148,7 +151,7 @@ def refusals(stamps: Stamps, config: MeasureConfig) -> NDArray[np.object_]:
     if n_band != len(BANDS) or height != width:
         codes[:] = "wrong-shape"
         return codes
-    if height * stamps.pixscale < SMALLEST_STAMP:
+    if height * stamps.pixscale < SMALLEST_STAMP or height < 2 * HALF + 1:
         codes[:] = "too-small"
         return codes
     for number in range(n):
@@ -222,28 +225,62 @@ def measure_stamps(stamps: Stamps, config: MeasureConfig | None = None) -> pd.Da
         "code": codes,
         "ra": nan if stamps.ra is None else np.asarray(stamps.ra, np.float64),
         "dec": nan if stamps.dec is None else np.asarray(stamps.dec, np.float64),
-        "psf_is_assumed": np.full(n, stamps.fwhm is None),
+        "psf_is_assumed": ~_has_psf(stamps),
         "noise_is_measured": np.full(n, stamps.invvars is None),
         "n_controls": np.zeros(n, dtype=np.int64),
     }
     return pd.DataFrame({name: values.get(name, nan) for name in UNITS})
 
 
-def _measure(stamps: Stamps, config: MeasureConfig) -> dict[str, NDArray[np.generic]]:
-    n = len(stamps.names)
-    fwhm = np.broadcast_to(np.array(config.default_fwhm), (n, 3)) if stamps.fwhm is None else stamps.fwhm
-    fwhm = np.where(np.isfinite(fwhm) & (fwhm > 0.3) & (fwhm < 4.0), fwhm, config.default_fwhm)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FittedArcs:
+    """A batch of cutouts with all that was fitted to it; `measure_stamps` turns it into numbers."""
+
+    fwhm: NDArray[np.floating]
+    """FWHM of the PSF that was used, shape ``(object, 3)`` [arcsec]."""
+    stack: Stack
+    """Sky-subtracted, PSF-matched cutouts."""
+    host: HostLight
+    """The galaxies, fitted beside their arcs."""
+    chromatic: ChromaticMap
+    """The chromatic maps."""
+    search: ArcSearch
+    """What was found in them."""
+    model: ArcModel
+    """The arcs."""
+    shape: ArcShape
+    """Their apertures."""
+
+
+def fit_arcs(stamps: Stamps, config: MeasureConfig) -> FittedArcs:
+    """Fit galaxies and arcs of cutouts that can be measured (`refusals`), some dozen at a time."""
+    given = np.full((len(stamps.names), 3), np.nan) if stamps.fwhm is None else stamps.fwhm
+    fwhm = np.where(_has_psf(stamps)[:, None], given, config.default_fwhm)
     stack = prepare(stamps.images, stamps.invvars, fwhm, stamps.pixscale, config)
     host = fit_host_light(stack, config)
     chromatic = chromatic_map(stack, host, config)
     search = search_arcs(stack, chromatic, config)
     host = refit_host_light(stack, host, suited_templates(stack, chromatic, search), config)
-    template, wider, gaussian = search.template, np.zeros(n, np.float32), np.zeros(n, np.float32)
-    for _ in range(config.arc_iterations):
-        template, wider, gaussian = arc_model(stack, host, search, config)
-        host = refit_host_light(stack, host, template, config)
-    shape = arc_shape(stack, host, search, template, config)
-    flux, error = fluxes(stack, shape)
+    for turn in range(config.arc_iterations):
+        model = arc_model(stack, host, chromatic, search, config, only_shape=turn < config.arc_iterations - 1)
+        host = refit_host_light(stack, host, model.shape, config)
+    shape = arc_shape(stack, host, search, model.shape, config)
+    return FittedArcs(fwhm=fwhm, stack=stack, host=host, chromatic=chromatic, search=search, model=model, shape=shape)
+
+
+def _has_psf(stamps: Stamps) -> NDArray[np.bool_]:
+    """Return which objects have a PSF that can be one, in all bands."""
+    if stamps.fwhm is None:
+        return np.zeros(len(stamps.names), dtype=bool)
+    low, high = POSSIBLE_FWHM
+    return np.asarray((np.isfinite(stamps.fwhm) & (stamps.fwhm > low) & (stamps.fwhm < high)).all(axis=1))
+
+
+def _measure(stamps: Stamps, config: MeasureConfig) -> dict[str, NDArray[np.generic]]:
+    fitted = fit_arcs(stamps, config)
+    stack, host, chromatic, search = fitted.stack, fitted.host, fitted.chromatic, fitted.search
+    model, shape = fitted.model, fitted.shape
+    flux, error = fluxes(stack, shape, model)
     distance = radius_map(stack.image.shape[-1], stamps.pixscale)
     annulus = (distance >= config.inner_radius) & (distance <= config.outer_radius)
     ring = (distance >= config.inner_radius) & (distance <= 3.0)
@@ -269,8 +306,10 @@ def _measure(stamps: Stamps, config: MeasureConfig) -> dict[str, NDArray[np.gene
         "source_offset": search.beta,
         "arc_width": arc_width(stack, chromatic, search, config),
         "arc_roughness": roughness(stamps.images, shape.aperture, stamps.pixscale, config),
-        "psf_preference": wider,
-        "wing_preference": gaussian,
+        "psf_preference": model.wider,
+        "wing_preference": model.gaussian,
+        "ring_preference": model.ring,
+        "lens_evidence": model.evidence,
         "core_to_arc": surface_contrast(host, shape),
         "arc_g_r": arc_mag[:, 0] - arc_mag[:, 1],
         "arc_r_z": arc_mag[:, 1] - arc_mag[:, 2],
@@ -292,7 +331,7 @@ def _measure(stamps: Stamps, config: MeasureConfig) -> dict[str, NDArray[np.gene
         out[f"arc_mag_{band}"], out[f"host_mag_{band}"] = arc_mag[:, number], host_mag[:, number]
         out[f"sky_{band}"], out[f"noise_{band}"] = stack.sky[:, number], stack.pixel_noise[:, number]
         out[f"noise_ratio_{band}"], out[f"lag_{band}"] = stack.noise_ratio[:, number], stack.lag[:, number]
-        out[f"psf_fwhm_{band}"] = fwhm[:, number]
+        out[f"psf_fwhm_{band}"] = fitted.fwhm[:, number]
     return {name: np.asarray(values, dtype=np.float64) for name, values in out.items()}
 
 

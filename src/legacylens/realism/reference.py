@@ -57,6 +57,7 @@ COLUMNS = tuple(
             "arc_score",
             "lens_snr",
             "source_offset",
+            "ring_preference",
             "arc_flux_g",
             "arc_flux_r",
             "noise_ratio_g",
@@ -122,7 +123,7 @@ def _response() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     reference = packaged_reference()
     first = reference.at(1.0)
     rng = np.random.default_rng(SEED)
-    measured = [matched_ratio(reference.at(level), first, "arc_flux_g", rng)[0] for level in LEVELS]
+    measured = [matched_ratio(reference.at(level), first, "arc_flux_r", rng)[0] for level in LEVELS]
     measured[0] = 1.0
     return np.log10(np.array(LEVELS)), np.maximum.accumulate(np.log10(np.array(measured)))
 
