@@ -30,7 +30,7 @@ from legacylens.validation.completeness import (
     injection_values,
     tabulate,
 )
-from legacylens.validation.completeness_run import completeness_set, measure_completeness, threshold_from
+from legacylens.validation.completeness_run import completeness_set, dealt, measure_completeness, threshold_from
 from legacylens.validation.selection_function import fit_selection_function, load_selection_function
 from legacylens.validation.shortcut_run import inject_for_tests
 
@@ -358,6 +358,17 @@ def test_injections_are_scored_counted_and_written(galaxies, tmp_path) -> None:
     )  # same seed, same arcs
     with pytest.raises(InputError, match="either --threshold or --validation"):
         CliRunner().invoke(app, arguments[:7], catch_exceptions=False)
+
+
+def test_injections_are_dealt_the_same_to_any_number_of_processes() -> None:
+    assert [share for share, _ in dealt(10_000, 1)] == [2500] * 4
+    assert [share for share, _ in dealt(5, 1)] == [3, 2]
+    assert [share for share, _ in dealt(1, 1)] == [1]
+    for n in (1, 7, 2501, 9999):
+        assert sum(share for share, _ in dealt(n, 3)) == n
+    seeds = [seed for _, seed in dealt(10_000, 1)]
+    assert len(set(seeds)) == 4
+    assert seeds != [seed for _, seed in dealt(10_000, 2)]
 
 
 def test_an_injection_of_nothing_changes_nothing(galaxies) -> None:

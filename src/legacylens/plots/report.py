@@ -76,6 +76,8 @@ class ReportInputs:
     """Hashes of inputs and products, by name."""
     store: Path | None = None
     """Cutout store for the pictures, None for a page without pictures."""
+    pages: tuple[tuple[str, str], ...] = ()
+    """Title and relative path of further pages, which the head of this one links to."""
     viewer_layer: str = "ls-dr10"
     """Layer of the survey's viewer that candidates link to."""
 
@@ -224,6 +226,7 @@ def report_page(inputs: ReportInputs, numbers: Mapping[str, Any]) -> str:
         n=numbers,
         cards=_cards(inputs, numbers["candidates"]["shown"], pictures),
         figures=figures,
+        pages=inputs.pages,
         configuration_rows=list(_flat(numbers["configuration"])),
         # "</" and "<!--" mean something to a browser within a script, whatever its type.
         document=json.dumps(numbers, allow_nan=False).replace("<", "\\u003c"),

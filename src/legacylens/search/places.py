@@ -24,6 +24,8 @@ class SearchPlaces:
         self.config = config
         self.out = out
         names = ["known-lenses", "parent", "cutouts", "samples", "gates", "train", "scan", "validate", "candidates"]
+        names += ["shortcuts"] if config.checks.shortcuts else []
+        names += ["completeness"] if config.checks.injections else []
         names.append("report")
         self.names = (["mocks"] if config.mock is not None else []) + names
         self._folders = {name: folder_of(out, place, name) for place, name in enumerate(self.names, start=1)}

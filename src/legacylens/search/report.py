@@ -8,12 +8,15 @@ from typing import Any
 
 from legacylens.candidates.publish import read_candidates
 from legacylens.plots.report import REPORT_NAME, ReportInputs, Step, write_report
+from legacylens.plots.validation_page import PageInputs, read_page_inputs, write_page
 from legacylens.provenance import code_hash, git_commit, versions
 from legacylens.samples.build import read_sample
 from legacylens.search.engine import STATE_NAME, Results
 from legacylens.search.places import SearchPlaces
 from legacylens.validation.report import RESULT_NAME
 
+PAGE_NAME = "validation.html"
+"""The page on the tests of the network, beside the report."""
 GATES_NAME = "gates.json"
 """What the leakage gates found on the training split."""
 
@@ -63,9 +66,30 @@ def report_of(plan: SearchPlaces, folder: Path) -> Results:
         },
         store=plan.folder("cutouts") / "store",
         gates=json.loads((plan.folder("gates") / GATES_NAME).read_text(encoding="utf-8")),
+        pages=(("Will it work on the sky?", PAGE_NAME),) if _checked(plan) else (),
     )
+    if _checked(plan):
+        write_page(folder / PAGE_NAME, _page_inputs(plan))
     write_report(folder / REPORT_NAME, inputs)
     return {"report": str(folder / REPORT_NAME)}
+
+
+def _checked(plan: SearchPlaces) -> bool:
+    return plan.config.checks.shortcuts or plan.config.checks.injections > 0
+
+
+def _page_inputs(plan: SearchPlaces) -> PageInputs:
+    """Return what the page on the tests of the network shows: the sealed cells, and the tests that were made."""
+    checks = plan.config.checks
+    return read_page_inputs(
+        plan.folder("validate") / "sealed",
+        shortcuts=plan.folder("shortcuts") if checks.shortcuts else None,
+        completeness=plan.folder("completeness") if checks.injections else None,
+        gates=plan.folder("gates") / GATES_NAME,
+        store=plan.folder("cutouts") / "store",
+        checkpoint=plan.folder("train") / "best.pt",
+        title=f"{plan.config.report.title}: will it work on the sky?",
+    )
 
 
 def _results(plan: SearchPlaces, name: str) -> dict[str, Any]:

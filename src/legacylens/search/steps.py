@@ -20,6 +20,8 @@ PIXELS = (*CATALOG, "cutouts")
 """Parts behind every stamp."""
 LEARNED = (*PIXELS, "samples", "models", "training")
 """Parts behind every network."""
+TESTED = (*LEARNED, "lensing", "mocks", "scan", "validation")
+"""Parts behind every test of a network that injects lenses."""
 
 
 def fingerprint(release: Release) -> str:
@@ -55,6 +57,8 @@ class SearchPlan(SearchPlaces):
             "scan": self._scan,
             "validate": self._validate,
             "candidates": self._candidates,
+            "shortcuts": self._shortcuts,
+            "completeness": self._completeness,
             "report": self._report,
         }
         return [build[name]() for name in self.names]
@@ -305,6 +309,69 @@ class SearchPlan(SearchPlaces):
             configuration=self.config.candidates.model_dump(mode="json"),
             after=("scan", "parent", "known-lenses", "samples"),
             parts=("survey", "catalog", "samples", "candidates"),
+            run=run,
+        )
+
+    def _shortcuts(self) -> Step:
+        checks = self.config.checks
+
+        def run(folder: Path) -> Results:
+            from legacylens.validation.shortcut_run import shortcut_files
+
+            result = shortcut_files(
+                self.folder("train") / "best.pt",
+                self.folder("cutouts") / "store",
+                self.folder("samples"),
+                folder,
+                parent_path=self.folder("parent"),
+                injections=checks.arcs,
+            )
+            verdicts = [test["verdict"] for test in result["tests"]]
+            return {"verdict": result["verdict"], "tests": len(verdicts), "failed": verdicts.count("fail")}
+
+        return Step(
+            name="shortcuts",
+            configuration={"arcs": checks.arcs},
+            after=("cutouts", "samples", "parent", "train"),
+            parts=TESTED,
+            run=run,
+        )
+
+    def _completeness(self) -> Step:
+        checks = self.config.checks
+
+        def run(folder: Path) -> Results:
+            from legacylens.validation.completeness_run import lowest_threshold, measure_completeness
+
+            fpr, threshold = lowest_threshold(self.folder("validate") / "validation", checks.fpr)
+            result = measure_completeness(
+                self.folder("train") / "best.pt",
+                self.folder("cutouts") / "store",
+                self.folder("parent"),
+                folder,
+                threshold=threshold,
+                sample=self.folder("samples"),
+                n=checks.injections,
+                workers=self.config.workers,
+                release=self.release().root,
+                randoms=checks.randoms,
+                cuts=self.config.parent,
+                scan=self.config.scan,
+            )
+            total = result["tables"]["total"]
+            return {"fpr": fpr, "scored": result["scored"], "recovered": total["n_recovered"], "map": result["map"]}
+
+        return Step(
+            name="completeness",
+            configuration={
+                "injections": checks.injections,
+                "fpr": checks.fpr,
+                "randoms": list(checks.randoms),
+                "cuts": self.config.parent.model_dump(mode="json"),
+                "scan": self.config.scan.model_dump(mode="json"),
+            },
+            after=("cutouts", "samples", "parent", "train", "validate"),
+            parts=TESTED,
             run=run,
         )
 

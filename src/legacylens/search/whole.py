@@ -82,6 +82,8 @@ def in_words(outcome: Outcome) -> str:
         "scan": "{n_scored} scored, {n_failed} failed",
         "validate": "",
         "candidates": "",
+        "shortcuts": "{verdict}: {failed} of {tests} shortcut tests failed",
+        "completeness": "{recovered} of {scored} injected lenses selected at a false-positive rate of {fpr:g}",
         "report": "{report}",
     }
     return words[outcome.name].format(**numbers)

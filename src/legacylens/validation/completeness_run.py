@@ -45,6 +45,8 @@ RESULT_NAME = "completeness.json"
 INJECTIONS_NAME = "injections.parquet"
 FUNCTION_NAME = "selection-function.json"
 MAP_NAME = "completeness-map.fits"
+PART = 2500
+"""Most injections that one process makes before it scores them; there are two parts at least."""
 
 
 def completeness_set(name: str = "completeness") -> MockSetConfig:
@@ -255,7 +257,7 @@ def measure_completeness(
     n, seed
         Injections and their seed.
     workers
-        Processes; 0 works in this one.
+        Processes; 0 works in this one. No result depends on it.
     release
         For the sky map: a release whose summary of bricks tells depth and seeing.
     randoms
@@ -280,7 +282,6 @@ def measure_completeness(
     excluded = _no_hosts(sample)
     sky = _sky(release, randoms, cuts)  # first, because a catalog that cannot be read must not cost the injections
     population = completeness_set(set_name)
-    pieces = max(1, workers)
     work = out / "parts"
     if work.exists():
         shutil.rmtree(work)
@@ -293,13 +294,13 @@ def measure_completeness(
             checkpoint=Path(checkpoint),
             config=population,
             scan=scan or ScanConfig(),
-            n=n // pieces + (number < n % pieces),
-            seed=int(np.random.SeedSequence([seed, number]).generate_state(1)[0]),
+            n=share,
+            seed=own_seed,
             excluded=frozenset(excluded),
         )
-        for number in range(pieces)
+        for number, (share, own_seed) in enumerate(dealt(n, seed))
     ]
-    answers = _run_parts([part for part in parts if part.n], workers)
+    answers = _run_parts(parts, workers)
     shutil.rmtree(work)
     wall = time.perf_counter() - start
     injections = pd.concat([answer["truth"] for answer in answers], ignore_index=True)
@@ -364,6 +365,15 @@ def measure_completeness(
         results={key: result[key] for key in ("made", "scored", "failures", "selection_function", "seconds")},
     )
     return result
+
+
+def dealt(n: int, seed: int) -> list[tuple[int, int]]:
+    """Return the injections and the seed of each part of a run: the same however many processes share them."""
+    pieces = min(n, max(2, -(-n // PART)))
+    return [
+        (n // pieces + (number < n % pieces), int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
+        for number in range(pieces)
+    ]
 
 
 def _no_hosts(sample: str | Path | None) -> Collection[str]:

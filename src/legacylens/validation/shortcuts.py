@@ -210,10 +210,14 @@ def _suppressed(bench: _Bench) -> TestResult:
     return _judged("arc suppressed", (kept / n_chosen, float(low), float(high)), limit, detail)
 
 
+def _too_few(injected: NDArray[np.float32] | None, bench: _Bench, words: str) -> str:
+    return f"{0 if injected is None else len(injected)} galaxies {words}, {bench.config.min_objects} are needed"
+
+
 def _null(bench: _Bench) -> TestResult:
     null, limit = bench.inputs.null, bench.config.limit_null
     if null is None or len(null) < bench.config.min_objects:
-        return _untested("null injection", limit, "no galaxies with an injection of zero flux")
+        return _untested("null injection", limit, _too_few(null, bench, "with an injection of zero flux"))
     before = bench.others[: len(null)]
     value = bench.area(bench.logits(null), before)
     return _judged(
@@ -224,7 +228,7 @@ def _null(bench: _Bench) -> TestResult:
 def _ring(bench: _Bench) -> TestResult:
     arcs, limit = bench.inputs.arcs, bench.config.limit_ring
     if arcs is None or len(arcs) < bench.config.min_objects:
-        return _untested("ring counterfactual", limit, "no injected arcs")
+        return _untested("ring counterfactual", limit, _too_few(arcs, bench, "with an injected arc"))
     hosts = bench.inputs.others[: len(arcs)]
     with_arc = bench.logits(hosts + arcs)
     with_ring = bench.logits((hosts + edits.radial_mean(arcs)).astype(np.float32))
