@@ -24,7 +24,7 @@ BATCH = 64
 
 
 @functools.cache
-def _wavelets() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _wavelets() -> tuple[Array, Array]:
     """Return transforms of the Morlet wavelets, shape ``(scale, angle, SIDE, SIDE)``, and the window."""
     k = 2.0 * np.pi * np.fft.fftfreq(SIDE)
     ky, kx = k[:, None], k[None, :]
@@ -40,7 +40,7 @@ def _wavelets() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             bank[scale, angle] = wave - low * wave[0, 0] / low[0, 0]
     offset = np.arange(SIDE) - SIDE / 2.0 + 0.5
     window = np.exp(-0.5 * (offset[:, None] ** 2 + offset**2) / POOL**2)
-    return bank, window / window.sum()
+    return bank.astype(np.float32), (window / window.sum()).astype(np.float32)
 
 
 def embed(images: Array, noise: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -62,7 +62,9 @@ def embed(images: Array, noise: NDArray[np.floating]) -> NDArray[np.float64]:
     parts = []
     for first in range(0, len(images), BATCH):
         some = slice(first, first + BATCH)
-        cut = images[some, :, start : start + SIDE, start : start + SIDE] / noise[some, :, None, None]
+        cut = images[some, :, start : start + SIDE, start : start + SIDE] / noise[some, :, None, None].astype(
+            np.float32
+        )
         planes = np.arcsinh(np.stack([cut[:, 0], cut[:, 1], cut[:, 0] - cut[:, 1]], axis=1) / 3.0)
         parts.append(_scatter(planes))
     return np.concatenate(parts)
@@ -80,7 +82,7 @@ def _scatter(planes: NDArray[np.floating]) -> NDArray[np.float64]:
         columns.append(first.std(axis=2) / (first.mean(axis=2) + 1e-4))
         inner = fft.fft2(modulus)
         for coarser in range(scale + 1, SCALES):
-            total = np.zeros(planes.shape[:2])
+            total = np.zeros(planes.shape[:2], np.float32)
             for angle in range(ANGLES):
                 total += (np.abs(fft.ifft2(inner * bank[coarser, angle])) * window).sum((3, 4)).mean(axis=2)
             columns.append(np.log(total / ANGLES + 1e-4))
