@@ -248,7 +248,9 @@ def _bricks(shared=(40, 900), unseen=(40, 900), recalls=(0.5, 0.5), p_value=0.9,
         (_bricks(recalls=(0.8, 0.4), p_value=0.001), "red", "0.80 in bricks that training knows and 0.40"),
         (_bricks(recalls=(0.4, 0.8), p_value=0.001), "green", "no higher recall"),
         (_bricks(cell=3), "red", "sky cells that training knows"),
-        (_bricks(rate=1e-4), "amber", "Not known"),
+        (_bricks(rate=1e-4), "amber", "no rate can be measured"),
+        (_bricks(rate=1e-4, shared=(0, 0), p_value=None), "green", "No brick or sky cell"),
+        ({"by_unit": [], "recall": []}, "amber", "Not known"),
     ],
 )
 def test_light_of_holdouts(validation, level, why) -> None:
