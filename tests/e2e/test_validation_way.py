@@ -86,7 +86,9 @@ def test_every_shortcut_test_was_made(walked) -> None:
     assert len(results["shortcuts"]["tests"]) == 10
     verdicts = {row["test"]: row["verdict"] for row in results["shortcuts"]["tests"]}
     assert set(verdicts.values()) <= {"pass", "unclear", "fail", "not testable"}
-    assert "not testable" not in {verdicts["null injection"], verdicts["ring counterfactual"], verdicts["centering"]}
+    assert "not testable" not in {verdicts["null injection"], verdicts["centering"], verdicts["arc suppressed"]}
+    ring = next(row for row in results["shortcuts"]["tests"] if row["test"] == "ring counterfactual")
+    assert ring["verdict"] != "not testable" or "move the score of only" in ring["detail"]
     assert results["other_shortcuts"]["trained_on_this_sample"] is False
     assert results["shortcuts"]["trained_on_this_sample"] is True
 
