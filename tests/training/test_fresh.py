@@ -129,14 +129,24 @@ def test_pictures_are_host_plus_arc_plus_its_own_noise(fresh: FreshLenses) -> No
     rng = np.random.default_rng(3)
     hosts = fresh.choices[rows, rng.integers(fresh.choices.shape[1], size=len(rows))]
     arcs = fresh.arcs(rows, hosts, rng)
-    pictures = fresh.images(rows, np.random.default_rng(3))
+    pictures = fresh.pairs(rows, np.random.default_rng(3))[0]
     added = pictures - fresh._images[hosts]
     # The mean of what is added is the light: within five standard errors of the noise of 200 pictures.
     error = np.sqrt((arcs.mean(axis=0) / fresh._gain.mean(axis=0)[:, None, None]).clip(0) / len(rows))
     assert (np.abs(added.mean(axis=0) - arcs.mean(axis=0)) < 5 * error + 1e-4 * arcs.max()).all()
-    assert fresh.images(rows[:4], np.random.default_rng(5)) == pytest.approx(
-        fresh.images(rows[:4], np.random.default_rng(5)), abs=0
+    assert fresh.pairs(rows[:4], np.random.default_rng(5))[0] == pytest.approx(
+        fresh.pairs(rows[:4], np.random.default_rng(5))[0], abs=0
     )
+
+
+def test_the_galaxy_without_the_arc_is_the_one_of_the_picture(fresh: FreshLenses) -> None:
+    pictures, hosts = fresh.pairs(np.arange(N_LENSES), np.random.default_rng(9))
+    known = {image.tobytes() for image in fresh._images}
+    assert all(host.tobytes() in known for host in hosts)
+    added = (pictures - hosts).sum(axis=(1, 2, 3))
+    light = fresh._fluxes.sum(axis=1)
+    assert (added > light).all()  # magnified
+    assert (np.abs((pictures - hosts)[:, :, :20, :20]).max(axis=(1, 2, 3)) < 0.02).all()  # and nothing far from it
 
 
 def test_noise_has_the_variance_and_the_correlation_of_the_slow_one() -> None:

@@ -25,7 +25,13 @@ from legacylens.training.metrics import standard_error
 from legacylens.training.mining import mine
 from legacylens.training.recipe import NEEDS_SIMULATIONS, RECIPES, WORDS, merged, recipe_values
 from legacylens.training.recipes import train_recipe
-from legacylens.training.sampling import LEAST_VALIDATIONS, MOST_VALIDATIONS, natural_batches, steps_per_epoch
+from legacylens.training.sampling import (
+    LEAST_VALIDATIONS,
+    MOST_VALIDATIONS,
+    epoch_batches,
+    natural_batches,
+    steps_per_epoch,
+)
 from legacylens.training.self_training import Harvest, contaminants_limit, harvest
 from legacylens.training.simulated import simulations_hash
 from legacylens.training.subset import used_objects
@@ -242,6 +248,39 @@ def test_simulations_in_sealed_galaxies_are_not_trained_on(blobs, recipe_config,
             *blobs,
             elsewhere,
         )
+
+
+def test_the_host_of_a_simulated_lens_is_shown_without_the_arc_in_the_same_batch(blobs, recipe_config) -> None:
+    config = recipe_config("hybrid", batch=24, positive_share=0.5, simulations={"twins": 0.5})
+    data = open_training_data(*blobs, config)
+    n_real, n_mocks = len(data.train), len(data.simulated)
+    assert (config.simulated_per_batch, config.twins_per_batch) == (6, 3)
+    order = epoch_batches(
+        data.train.labels,
+        batch=24,
+        lenses_per_batch=12,
+        rng=np.random.default_rng(1),
+        steps=4,
+        simulated=n_real + np.arange(n_mocks),
+        simulated_per_batch=6,
+        twins_per_batch=3,
+    )
+    store, truth = CutoutStore.open(blobs[0]), data.simulated
+    for rows, images in zip(order, data.batches(order, lambda group: np.random.default_rng(group)), strict=True):
+        labels = data.labels(rows)
+        assert (len(rows), labels.sum()) == (24, 12)
+        mocks, twins = rows[(rows >= n_real) & (labels == 1)], rows[rows >= n_real + n_mocks]
+        assert set(twins - n_mocks) <= set(mocks)
+        assert (labels[rows >= n_real + n_mocks] == 0).all()
+        assert len(twins) == 3
+        names = data.names(twins)
+        for row, name in zip(twins, names, strict=True):
+            host = name.removeprefix("the host of ").removesuffix("_lens1")
+            shown = images[rows == row][0]
+            np.testing.assert_array_equal(shown, store.images(store.index_of([host]))[0])
+        for row in mocks:
+            picture = truth.pairs(np.array([row - n_real]), np.random.default_rng(0))[0][0]
+            np.testing.assert_array_equal(images[rows == row][0], picture)
 
 
 def test_broken_loss_keeps_the_last_good_checkpoint(blobs, recipe_config, tmp_path: Path, monkeypatch) -> None:

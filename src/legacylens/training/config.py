@@ -82,6 +82,10 @@ class Simulations(Settings):
     share: float = Field(default=0.5, ge=0.0, le=1.0)
     """Share of the lenses in a batch that are simulated; with 1 no real lens is used but for choosing the epoch."""
 
+    twins: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the simulated lenses of a batch whose own galaxy, without the arc, is among its non-lenses. Otherwise
+    a network first learns which galaxies are hosts, and may stay with that."""
+
     fresh_hosts: bool = False
     """Inject the arcs anew each time they are shown, into another host that is much like the first, instead of showing
     the stored picture again. Needs ``parent``."""
@@ -311,6 +315,11 @@ class TrainConfig(Settings):
     def simulated_per_batch(self) -> int:
         """Number of simulated lenses in every batch."""
         return 0 if self.simulations.store is None else round(self.lenses_per_batch * self.simulations.share)
+
+    @property
+    def twins_per_batch(self) -> int:
+        """Number of hosts of simulated lenses, without the arc, in every batch."""
+        return min(round(self.simulated_per_batch * self.simulations.twins), self.batch - self.lenses_per_batch)
 
     @property
     def lenses_per_batch(self) -> int:

@@ -110,49 +110,56 @@ class TrainingData:
         Parameters
         ----------
         order
-            Training rows of each batch; simulated lenses follow the real rows.
+            Training rows of each batch; simulated lenses follow the real rows, and their hosts without arcs the
+            simulated lenses.
         rng_of
             Random generator of a group of batches, by its number: simulated lenses are made for some batches at once,
             which is several times faster than a few at a time.
         """
-        n_real = len(self.train)
-        simulated = self.simulated
-        most = max((int((rows >= n_real).sum()) for rows in order), default=0)
-        group = max(SIMULATED_AT_ONCE // most, 1) if most else len(order)
-        for number, start in enumerate(range(0, len(order), max(group, 1))):
-            batches = order[start : start + group]
-            made: NDArray[np.float32] | None = None
-            if simulated is not None and most:
-                rows = np.concatenate([rows[rows >= n_real] for rows in batches]) - n_real
-                made = simulated.images(rows, rng_of(number))
+        n_real, simulated = len(self.train), self.simulated
+        if simulated is None:
+            for rows in order:
+                yield self.train.images(rows)
+            return
+        n_mocks = len(simulated)
+        needed = [np.unique((rows[rows >= n_real] - n_real) % n_mocks) for rows in order]
+        group = max(SIMULATED_AT_ONCE // max(max((len(mocks) for mocks in needed), default=1), 1), 1)
+        for number, start in enumerate(range(0, len(order), group)):
+            mocks = np.concatenate(needed[start : start + group])
+            pictures, hosts = simulated.pairs(mocks, rng_of(number)) if len(mocks) else (None, None)
             used = 0
-            for rows in batches:
+            for rows, own in zip(order[start : start + group], needed[start : start + group], strict=True):
                 real = rows < n_real
-                if made is None or real.all():
+                if pictures is None or hosts is None or real.all():
                     yield self.train.images(rows)
                     continue
-                n = int((~real).sum())
-                images = np.empty((len(rows), *made.shape[1:]), dtype=np.float32)
-                images[~real] = made[used : used + n]
+                images = np.empty((len(rows), *pictures.shape[1:]), dtype=np.float32)
+                places = used + np.searchsorted(own, (rows - n_real) % n_mocks)
+                is_lens = ~real & (rows < n_real + n_mocks)
+                is_twin = ~real & ~is_lens
+                images[is_lens], images[is_twin] = pictures[places[is_lens]], hosts[places[is_twin]]
                 images[real] = self.train.images(rows[real])
-                used += n
+                used += len(own)
                 yield images
 
     def names(self, rows: NDArray[np.int64]) -> list[str]:
         """Return the identities of training rows."""
-        n_real = len(self.train)
-        simulated = self.simulated
-        return [
-            self.train.names(np.array([row]))[0]
-            if simulated is None or row < n_real
-            else simulated.names(np.array([row - n_real]))[0]
-            for row in rows.tolist()
-        ]
+        n_real, simulated = len(self.train), self.simulated
+        names = []
+        for row in rows.tolist():
+            if simulated is None or row < n_real:
+                names += self.train.names(np.array([row]))
+            else:
+                twin = row >= n_real + len(simulated)
+                name = simulated.names(np.array([(row - n_real) % len(simulated)]))[0]
+                names.append(f"the host of {name}" if twin else name)
+        return names
 
     def labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the labels of training rows."""
         n_real = len(self.train)
-        return np.where(rows < n_real, self.train.labels[np.minimum(rows, n_real - 1)], 1)
+        n_lenses = n_real + (0 if self.simulated is None else len(self.simulated))
+        return np.where(rows < n_real, self.train.labels[np.minimum(rows, n_real - 1)], np.where(rows < n_lenses, 1, 0))
 
 
 def open_training_data(store_path: str | Path, sample_path: str | Path, config: TrainConfig) -> TrainingData:

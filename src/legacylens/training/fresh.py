@@ -156,14 +156,16 @@ class FreshLenses(SimulatedLenses):
         )
         return made.images
 
-    def images(self, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float32]:
-        """Return pictures, ``(n, band, y, x)`` [nanomaggies]."""
+    def pairs(
+        self, rows: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return pictures, ``(n, band, y, x)`` [nanomaggies], and the same galaxies without the arcs."""
         hosts = self.choices[rows, rng.integers(self.choices.shape[1], size=len(rows))]
         arcs = torch.from_numpy(self.arcs(rows, hosts, rng))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         noise = photon_noise(arcs, torch.from_numpy(self._gain[hosts]), generator)
         skies = self.store.images(self.positions[hosts]) if self._images is None else self._images[hosts]
-        return np.asarray(skies + arcs.numpy() + noise.numpy(), dtype=np.float32)
+        return np.asarray(skies + arcs.numpy() + noise.numpy(), dtype=np.float32), skies
 
     def names(self, rows: NDArray[np.int64]) -> list[str]:
         """Return the mocks' identities; the hosts change from time to time."""

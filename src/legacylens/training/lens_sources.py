@@ -40,7 +40,8 @@ def open_simulated(store: CutoutStore, sample: pd.DataFrame, config: TrainConfig
         simulations.store, bands=injected.bands, stamp=injected.stamp, pixscale=injected.description.pixscale
     )
     truth = read_truth(simulations.store)
-    inside = truth["host_source_id"].astype(str).isin(possible_hosts(sample)).to_numpy()
+    usable = possible_hosts(sample) & set(store.manifest["source_id"].astype(str))
+    inside = truth["host_source_id"].astype(str).isin(usable).to_numpy()
     if inside.sum() < LEAST:
         raise InputError(
             f"{int(inside.sum())} of the {len(truth)} simulated lenses in {simulations.store} stand in non-lenses of "
@@ -52,4 +53,5 @@ def open_simulated(store: CutoutStore, sample: pd.DataFrame, config: TrainConfig
         return open_fresh(store, sample, truth, config)
     positions = injected.index_of(truth["source_id"])
     size_gb = len(positions) * injected.description.row_bytes("image") / 1e9
-    return StoredLenses(injected, positions, in_memory=size_gb <= config.memory_gb)
+    hosts = store.index_of(truth["host_source_id"].astype(str))
+    return StoredLenses(injected, positions, store, hosts, in_memory=size_gb <= config.memory_gb)

@@ -263,6 +263,7 @@ class _Run:
             steps=self.steps_per_epoch,
             simulated=() if simulated is None else len(train) + np.arange(len(simulated)),
             simulated_per_batch=config.simulated_per_batch,
+            twins_per_batch=min(config.twins_per_batch, config.batch - config.lenses_per_batch - n_hard),
             hard=state.hard,
             hard_per_batch=n_hard,
         )

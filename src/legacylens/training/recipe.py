@@ -29,16 +29,20 @@ _AUGMENTED = {
 RECIPES: dict[str, dict[str, Any]] = {
     "real": {"augmentation": _AS_THEY_ARE},
     "augmented": {"augmentation": _AUGMENTED},
-    "simulated": {"augmentation": _AUGMENTED, "simulations": {"share": 1.0}},
-    "pretrain-finetune": {"augmentation": _AUGMENTED, "pretraining": 0.5},
+    "simulated": {"augmentation": _AUGMENTED, "simulations": {"share": 1.0, "twins": 1.0}},
+    "pretrain-finetune": {"augmentation": _AUGMENTED, "pretraining": 0.5, "simulations": {"twins": 1.0}},
     "adversarial": {
         "augmentation": _AUGMENTED,
-        "simulations": {"share": 0.5},
+        "simulations": {"share": 0.5, "twins": 1.0},
         "alignment": {"kind": "adversarial", "weight": 0.3},
     },
-    "mmd": {"augmentation": _AUGMENTED, "simulations": {"share": 0.5}, "alignment": {"kind": "mmd", "weight": 0.3}},
+    "mmd": {
+        "augmentation": _AUGMENTED,
+        "simulations": {"share": 0.5, "twins": 1.0},
+        "alignment": {"kind": "mmd", "weight": 0.3},
+    },
     "self-training": {"augmentation": _AUGMENTED, "self_training": {"rounds": 2}},
-    "hybrid": {"augmentation": _AUGMENTED, "simulations": {"share": 0.5, "fresh_hosts": True}},
+    "hybrid": {"augmentation": _AUGMENTED, "simulations": {"share": 0.5, "twins": 1.0, "fresh_hosts": True}},
     "paper-iv": {
         "network": "shielded",
         "augmentation": _AS_THEY_ARE,

@@ -32,6 +32,7 @@ def epoch_batches(
     steps: int | None = None,
     simulated: ArrayLike = (),
     simulated_per_batch: int = 0,
+    twins_per_batch: int = 0,
     hard: ArrayLike = (),
     hard_per_batch: int = 0,
 ) -> list[NDArray[np.int64]]:
@@ -51,6 +52,9 @@ def epoch_batches(
         Number of batches; by default as many as show every non-lens once.
     simulated, simulated_per_batch
         Rows of simulated lenses, and how many of a batch's lenses are from them.
+    twins_per_batch
+        How many of these have their own galaxy, without the arc, among the non-lenses of the same batch. Its row is
+        that of the lens plus the number of simulated lenses.
     hard, hard_per_batch
         Rows of hard non-lenses, and how many of a batch's non-lenses are from them.
 
@@ -63,13 +67,17 @@ def epoch_batches(
     others_per_batch = batch - lenses_per_batch
     others = np.flatnonzero(labels == 0)
     steps = steps or steps_of_epoch(len(others), others_per_batch)
+    mocks = np.asarray(simulated, dtype=np.int64)
     parts = (
         (np.flatnonzero(labels == 1), lenses_per_batch - simulated_per_batch),
-        (np.asarray(simulated, dtype=np.int64), simulated_per_batch),
-        (others, others_per_batch - hard_per_batch),
+        (mocks, simulated_per_batch),
+        (others, others_per_batch - hard_per_batch - twins_per_batch),
         (np.asarray(hard, dtype=np.int64), hard_per_batch),
     )
-    chosen = [_cycle(rows, steps * count, rng).reshape(steps, count) for rows, count in parts if count]
+    shown = [_cycle(rows, steps * count, rng).reshape(steps, count) if count else None for rows, count in parts]
+    chosen = [rows for rows in shown if rows is not None]
+    if twins_per_batch and shown[1] is not None:
+        chosen.append(shown[1][:, :twins_per_batch] + len(mocks))
     return list(rng.permuted(np.concatenate(chosen, axis=1), axis=1))
 
 

@@ -46,8 +46,10 @@ class SimulatedLenses:
         """Return how many different lenses there are."""
 
     @abstractmethod
-    def images(self, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float32]:
-        """Return pictures, ``(n, band, y, x)`` [nanomaggies]."""
+    def pairs(
+        self, rows: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return pictures, ``(n, band, y, x)`` [nanomaggies], and the same galaxies without the arcs."""
 
     @abstractmethod
     def names(self, rows: NDArray[np.int64]) -> list[str]:
@@ -63,21 +65,38 @@ class StoredLenses(SimulatedLenses):
         The store.
     positions
         Which of its cutouts.
+    hosts
+        Store of the galaxies that they were injected into.
+    host_positions
+        Their places there, in the same order.
     in_memory
-        Whether to read all images now.
+        Whether to read all lenses now.
     """
 
-    def __init__(self, store: CutoutStore, positions: NDArray[np.int64], *, in_memory: bool) -> None:
-        self.store = store
-        self.positions = positions
+    def __init__(
+        self,
+        store: CutoutStore,
+        positions: NDArray[np.int64],
+        hosts: CutoutStore,
+        host_positions: NDArray[np.int64],
+        *,
+        in_memory: bool,
+    ) -> None:
+        self.store, self.positions = store, positions
+        self.hosts, self.host_positions = hosts, host_positions
         self._images = store.images(positions) if in_memory else None
 
     def __len__(self) -> int:
         return len(self.positions)
 
-    def images(self, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float32]:  # noqa: ARG002
-        """Return pictures, ``(n, band, y, x)`` [nanomaggies]."""
-        return np.asarray(self.store.images(self.positions[rows]) if self._images is None else self._images[rows])
+    def pairs(
+        self,
+        rows: NDArray[np.int64],
+        rng: np.random.Generator,  # noqa: ARG002 -- the pictures are always the same
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return pictures, ``(n, band, y, x)`` [nanomaggies], and the same galaxies without the arcs."""
+        pictures = self.store.images(self.positions[rows]) if self._images is None else self._images[rows]
+        return np.asarray(pictures), self.hosts.images(self.host_positions[rows])
 
     def names(self, rows: NDArray[np.int64]) -> list[str]:
         """Return the mocks' identities."""
