@@ -9,7 +9,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from legacylens.errors import InputError
-from legacylens.realism.compare import area, column, difference, holm, matched_ratio, two_sample_auc
+from legacylens.realism.compare import area, column, difference, holm, matched_ratio, ranked, two_sample_auc
 from legacylens.realism.embedding import embed, thumbnails
 from legacylens.realism.gate import (
     FAIL,
@@ -59,6 +59,19 @@ def test_no_flux_is_the_faintest_magnitude():
     table = pd.DataFrame({"arc_mag_g": [22.0, np.nan], "arc_g_r": [0.1, np.nan]})
     assert column(table, "arc_mag_g").tolist() == [22.0, 30.0]
     assert column(table, "arc_g_r").tolist() == [0.1]
+
+
+def test_a_color_without_flux_in_g_is_redder_than_any():
+    nan = np.nan
+    table = pd.DataFrame(
+        {
+            "arc_mag_g": [22.0, nan, 23.0, nan],
+            "arc_mag_r": [21.5, 22.0, nan, nan],
+            "arc_g_r": [0.5, nan, nan, nan],
+        }
+    )
+    assert ranked(table, "arc_g_r").tolist() == [0.5, 20.0, -20.0]
+    assert ranked(table, "arc_mag_g").tolist() == column(table, "arc_mag_g").tolist()
 
 
 @pytest.mark.parametrize("factor", [0.4, 1.0, 28.0])

@@ -46,6 +46,10 @@ HOST_STATISTICS = ("host_mag_r", "host_g_r", "host_r_z", "host_radius")
 """The galaxy."""
 CORE_STATISTICS = ("core_mag_r", "core_g_r", "core_r_z", "center_offset", "host_q")
 """What can be seen without looking at the arc."""
+COLORS = {"arc_g_r": ("g", "r"), "arc_r_z": ("r", "z")}
+"""Colors of arcs and their bands, the bluer first."""
+BEYOND = 20.0
+"""Stands for a color beyond all others [mag]."""
 FAINTEST = 30.0
 """Magnitude of an arc without positive flux [AB mag]."""
 ONE_SIDED = 1.645
@@ -118,9 +122,23 @@ def difference(name: str, first: Vector, second: Vector) -> Difference | None:
     )
 
 
+def ranked(table: pd.DataFrame, name: str) -> Vector:
+    """Return the values of a statistic where their order is all that counts.
+
+    A color without flux in one of its bands is redder, or bluer, than any other; without flux in both it has no value.
+    """
+    bands = COLORS.get(name)
+    if bands is None or not {f"arc_mag_{band}" for band in bands} <= set(table.columns):
+        return column(table, name)
+    blue, red = (np.isfinite(table[f"arc_mag_{band}"].to_numpy(np.float64)) for band in bands)
+    values = table[name].to_numpy(np.float64).copy()
+    values[red & ~blue], values[blue & ~red] = BEYOND, -BEYOND
+    return np.asarray(values[np.isfinite(values)])
+
+
 def differences(first: pd.DataFrame, second: pd.DataFrame, names: Sequence[str]) -> list[Difference]:
-    """Return the differences of those statistics that both sets have."""
-    found = (difference(name, column(first, name), column(second, name)) for name in names)
+    """Return the differences of those statistics that both sets have; medians of colors count arcs without flux."""
+    found = (difference(name, ranked(first, name), ranked(second, name)) for name in names)
     return [item for item in found if item is not None]
 
 
