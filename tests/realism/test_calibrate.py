@@ -29,7 +29,15 @@ TRUTH = {
     CONTAMINATION: 0.12,
 }
 SETTINGS = CalibrationConfig(
-    free=tuple(TRUTH), bank=700, rounds=2, simulations=700, draws=600, replicas=300, least_effective=100, neighbors=40
+    free=tuple(TRUTH),
+    bank=700,
+    rounds=2,
+    simulations=500,
+    passes=2,
+    draws=600,
+    replicas=300,
+    least_effective=100,
+    neighbors=40,
 )
 N = 250
 

@@ -72,7 +72,7 @@ def toy_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def arguments(folder: Path, *more: str) -> list[str]:
     out = ["realism", "calibrate", str(folder / "lenses"), "--null", str(folder / "null"), "--out", str(folder / "out")]
-    out += ["--start", str(folder / "start.toml"), "--bank", "500", "--rounds", "2", "--simulations", "300"]
+    out += ["--start", str(folder / "start.toml"), "--bank", "500", "--rounds", "2", "--simulations", "200"]
     return [*out, *(word for name in FIXED for word in ("--fix", name)), *more]
 
 
@@ -136,7 +136,7 @@ def test_the_split_of_the_gate_is_not_looked_at(toy_disk: Path) -> None:
 def galaxies_on_disk(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
     """A small store of red galaxies, and the table that it was cut from."""
     folder = tmp_path_factory.mktemp("galaxies")
-    hosts = draw_hosts(30, np.random.default_rng(2))
+    hosts = draw_hosts(18, np.random.default_rng(2))
     with StoreWriter(folder / "store", bands=("g", "r", "z"), stamp=101, maskbits=False) as writer:
         for cutout in hosts.cutouts:
             writer.add(cutout)
@@ -152,13 +152,13 @@ def test_mocks_in_the_galaxies_of_a_store_are_weighted_like_those_of_a_control_s
     monkeypatch.setattr("legacylens.mocks.injection_run.host_table", lambda rows: rows.reset_index(drop=True))
     with CutoutStore.open(path) as store:
         excluded = set(table["source_id"].head(3))
-        bank = store_bank(store, table, excluded)(SETS["calibrated"], 8, 1)
-        plain = store_galaxies(store, table, SETS["calibrated"], excluded, 6, 1)
-    assert len(bank.table) + bank.refused == 8
+        bank = store_bank(store, table, excluded)(SETS["calibrated"], 5, 1)
+        plain = store_galaxies(store, table, SETS["calibrated"], excluded, 5, 1)
+    assert len(bank.table) + bank.refused == 5
     assert not set(bank.truth["host_source_id"]) & excluded
     assert not set(plain["source_id"]) & excluded
-    assert len(plain) == 6
-    memory = control_bank()(SETS["calibrated"], 8, 1)
+    assert len(plain) == 5
+    memory = control_bank()(SETS["calibrated"], 5, 1)
     assert list(memory.truth.columns) == list(bank.truth.columns)
     assert list(memory.table.columns) == list(bank.table.columns)
     assert (plain["integrated_snr"].median() < bank.table["integrated_snr"].median()).all()

@@ -96,8 +96,11 @@ class CalibrationConfig(Settings):
     rounds: int = Field(default=2, ge=1, le=6)
     """Rounds: the first looks at the whole range of every parameter, each later one where the last ended."""
 
-    simulations: int = Field(default=8000, ge=200)
-    """Sets that are drawn from the bank in each round to learn from."""
+    simulations: int = Field(default=5000, ge=200)
+    """Sets that are drawn from the bank in each pass to learn from."""
+
+    passes: int = Field(default=3, ge=1, le=10)
+    """Passes of each round at most: sets are drawn again where the last one ended, out of the same mocks."""
 
     neighbors: int = Field(default=80, ge=8)
     """Mocks with galaxies and masses alike, among which chances to be found are compared."""
