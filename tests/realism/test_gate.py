@@ -62,6 +62,7 @@ def test_notes_say_what_was_left_out_and_the_page_shows_every_test(tmp_path):
     notes = " ".join(result.notes)
     assert "not measured: 2 nan" in notes
     assert "no invvar" in notes
+    assert result.refused == {str(tmp_path / name): {"nan": 2} for name in "abcd"}
     tests = {test.test: test for test in result.tests}
     assert tests["zero flux"].verdict == "pass"
     assert tests["classifier network"].verdict == "not run"
@@ -71,12 +72,49 @@ def test_notes_say_what_was_left_out_and_the_page_shows_every_test(tmp_path):
     json.dumps(result.as_dict(), allow_nan=False)
 
 
-def test_a_control_that_must_fail_fails():
-    results = run_controls(GateConfig(n=50), seeds=2, names=("arcs-x40",), workers=1)
-    assert [(item.control, item.must, item.verdict) for item in results] == [("arcs-x40", "fail", "fail")]
-    assert results[0].seeds_as_expected == results[0].seeds == 2
-    assert "arc arc_mag_g" in results[0].because
+# What 400 objects tell within 0.35, 50 tell within sqrt(8) times as much: with the margins of 400 no set of 50 passes.
+FOR_50 = GateConfig(
+    n=50,
+    smd=1.0,
+    smd_host=1.0,
+    smd_noise=1.0,
+    ks=0.65,
+    auc_statistics=0.93,
+    auc_embedding=0.95,
+    auc_network=0.97,
+    coverage=0.4,
+    density=0.95,
+    effective=0.05,
+)
+
+
+@pytest.fixture(scope="module")
+def few_controls():
+    names = ("arcs-x40", "real-real", "zero-flux")
+    return {item.control: item for item in run_controls(FOR_50, seeds=2, names=names, workers=1)}
+
+
+def test_a_small_gate_does_what_it_must(few_controls):
+    said = {name: (item.must, item.verdict, item.seeds_as_expected) for name, item in few_controls.items()}
+    assert said == {
+        "arcs-x40": ("fail", "fail", 2),
+        "real-real": ("pass", "pass", 2),
+        "zero-flux": ("pass", "pass", 2),
+    }
+    results = list(few_controls.values())
+    assert as_expected(results)
+    assert "arc arc_mag_g" in few_controls["arcs-x40"].because
     assert set(documents(results)[0]) >= {"control", "must", "verdict", "seeds_as_expected", "seeds"}
+
+
+def test_an_audit_says_by_how_much_the_same_set_is_too_bright(few_controls):
+    item = few_controls["arcs-x40"]
+    assert item.finding_wanted in [finding["name"] for finding in item.findings]
+    # Fifty lenses: the factor scatters by a fifth.
+    assert 25.0 < item.brightness_factor < 64.0
+
+
+def test_unknown_controls_are_named():
     with pytest.raises(InputError, match="no control is called x3"):
         run_controls(names=("x3",))
 

@@ -320,11 +320,11 @@ def _compared(
     if any(item.name == "psf-missing" for item in findings):
         # Light that no PSF has blurred is rough and has no wings: one cause, one finding.
         findings = [item for item in findings if item.name not in ("shot-noise", "psf-wings")]
-    if any(item.name == "centered-sources" for item in findings) and brightness.value < 1.0:
-        # Rings look like a part of their galaxies, which takes light from them: one cause, one finding.
+    if brightness.value < 1.0 and any(_hides_light(item) for item in findings):
+        # What looks like a part of its galaxy loses light to it: one cause, one finding.
         findings = [item for item in findings if item.name != "brightness"]
         notes.append(
-            "Rings of centered sources are taken for galaxies in part: arcs are brighter than the factor says."
+            "Rings, and arcs of a galaxy's color, are taken for galaxies in part: arcs are brighter than said."
         )
     for name in HOST_STATISTICS:
         item = difference(name, column(good, name), column(alike, name))
@@ -347,6 +347,12 @@ def _compared(
             )
         )
     return findings, checks
+
+
+def _hides_light(item: Finding) -> bool:
+    """Return whether a fault makes arcs look like a part of their galaxies."""
+    redder = item.name == "source-color" and (item.value or 0.0) > (item.expected or 0.0)
+    return redder or item.name == "centered-sources"
 
 
 def _sharp(good: pd.DataFrame, alike: pd.DataFrame) -> bool:

@@ -89,7 +89,8 @@ SHAPES: tuple[Rule, ...] = (
     (
         "ring_preference",
         "centered-sources",
-        lambda d: d.effect > 0.0,
+        # Faint arcs say little either way (near 0); centered ones say yes.
+        lambda d: d.effect > 0.0 and d.median > 0.0,
         "log likelihood of sources right behind the center over sources elsewhere is {0:.1f}, expected {1:.1f}",
         "Draw sources uniformly in area behind the lens and keep what is seen; beta = 0 makes rings alone.",
     ),
