@@ -238,8 +238,8 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
 
 
-def _range(row: dict[str, Any], name: str) -> str:
-    return f"{row[name]:.2f} ({row[f'{name}_low']:.2f} – {row[f'{name}_high']:.2f})"
+def _range(row: dict[str, Any], name: str, digits: int = 2) -> str:
+    return f"{row[name]:.{digits}f} ({row[f'{name}_low']:.{digits}f} – {row[f'{name}_high']:.{digits}f})"
 
 
 def as_markdown(record: dict[str, Any]) -> str:
@@ -271,7 +271,7 @@ def as_markdown(record: dict[str, Any]) -> str:
     lines += ["", "| taken for a lens at that threshold | selected | rate |", "|---|---|---|"]
     taken = record["contaminants"]
     for row in [*taken["classes"], {"class": "all of them", **taken["all"]}]:
-        lines.append(f"| {row['class']} | {row['selected']} of {row['n']:,} | {_range(row, 'fpr')} |")
+        lines.append(f"| {row['class']} | {row['selected']} of {row['n']:,} | {_range(row, 'fpr', 4)} |")
     total, bare, fit = c["tables"]["total"], c["without_arc"], c["selection_function"]
     lines += ["", "| Einstein radius [arcsec] | injected | completeness |", "|---|---|---|"]
     for row in c["tables"]["marginals"]["theta_E"]:

@@ -295,3 +295,4 @@ def test_light_of_completeness() -> None:
     assert completeness_light(_completeness(failed=5)).level == "red"
     assert completeness_light(_completeness(file=None)).level == "amber"
     assert completeness_light(_completeness(chi2=2.0)).level == "amber"
+    assert "how well the selection function fits" in completeness_light(_completeness(chi2=None)).why

@@ -125,8 +125,10 @@ def completeness_light(completeness: Mapping[str, Any] | None) -> Light:
     if lost > 0.001:
         return Light(level="red", why=f"{100 * lost:.2g} % of the injections have no score.")
     fit = completeness["selection_function"]
-    if fit["file"] is None or fit["fit_chi2_per_cell"] is None:
+    if fit["file"] is None:
         return Light(level="amber", why="Measured, but with too few injections for a selection function.")
+    if fit["fit_chi2_per_cell"] is None:
+        return Light(level="amber", why="Measured, with too few found to say how well the selection function fits.")
     if not 0.8 <= fit["fit_chi2_per_cell"] <= 1.3:
         return Light(
             level="amber", why=f"The selection function fits with chi2 {fit['fit_chi2_per_cell']:.2f} per cell."
