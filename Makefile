@@ -18,7 +18,7 @@ quickstart: install
 	$(BIN)/legacylens quickstart --size $(SIZE) --out quickstart/$(SIZE) --workers $(WORKERS)
 
 test: install
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15
+	$(BIN)/pytest -n $(WORKERS) --no-loadscope-reorder --durations 15
 
 contracts: install
 	$(BIN)/ruff check .
