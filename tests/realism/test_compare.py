@@ -9,7 +9,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from legacylens.errors import InputError
-from legacylens.realism.compare import area, column, difference, holm, matched_ratio, ranked, two_sample_auc
+from legacylens.realism.compare import area, column, difference, features, holm, matched_ratio, ranked, two_sample_auc
 from legacylens.realism.embedding import embed, thumbnails
 from legacylens.realism.gate import (
     FAIL,
@@ -59,6 +59,15 @@ def test_no_flux_is_the_faintest_magnitude():
     table = pd.DataFrame({"arc_mag_g": [22.0, np.nan], "arc_g_r": [0.1, np.nan]})
     assert column(table, "arc_mag_g").tolist() == [22.0, 30.0]
     assert column(table, "arc_g_r").tolist() == [0.1]
+
+
+def test_what_has_no_value_does_not_tell_the_set():
+    rng = np.random.default_rng(9)
+    sets = [pd.DataFrame({"arc_r_z": np.where(rng.random(60) < 0.3, rng.normal(size=60), np.nan)}) for _ in range(2)]
+    a, b = (features(table, ("arc_r_z",)) for table in sets)
+    assert np.isfinite(a).all()
+    # Values that were left out are alike; the others are drawn alike.
+    assert two_sample_auc(a, b, 1)[0] < 0.65
 
 
 def test_a_color_without_flux_in_g_is_redder_than_any():
