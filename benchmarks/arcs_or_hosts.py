@@ -5,7 +5,8 @@
 
 For every network: how often an injected lens scores higher than its own host without the arc (0.5: it does not see
 arcs), and the AUC of injected lenses, and of the listed ones of the validation split, against the non-lenses there (an
-AUC far above 0.5 beside a share of 0.5 is knowledge of hosts). LENSES is the truth of a mock release: quantiles of what its
+AUC far above 0.5 beside a share of 0.5 is knowledge of hosts).
+LENSES is the truth of a mock release: quantiles of what its
 training lenses and the injected ones are like.
 """
 
