@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import inspect
-import os
 import sys
 from typing import Annotated, Any
 
@@ -187,9 +186,6 @@ _explain(app)
 
 def main() -> None:
     """Run the command line and exit with a documented code."""
-    # Read when torch is imported, which the verbs do later. Threads that spin while they wait for one another train
-    # three to five times slower where something else runs on the same cores (`benchmarks/waiting_threads.py`).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except LegacylensError as error:
