@@ -1,9 +1,12 @@
-"""Files that are either whole or not there: write to a temporary name, then rename."""
+"""Files that are either whole or not there: write to a temporary name, then rename; and one writer at a time."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -16,10 +19,44 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from legacylens.errors import FileProblem
+from legacylens.errors import FileProblem, LegacylensError
 
 TEMPORARY_MARK = ".part-"
 """What a name contains while its file is being written; such leftovers are never read."""
+
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
+"""What file systems without locks answer; a run there is as safe as its user is careful."""
+
+
+@contextmanager
+def held(path: str | Path, refusal: LegacylensError) -> Iterator[None]:
+    """Hold a folder, or a lock file that is made; the system lets go of it when the process ends, however it ends.
+
+    Parameters
+    ----------
+    path
+        A folder that is there (no lock file is left in it then), or the path of a lock file.
+    refusal
+        What is raised if another process holds it.
+
+    Raises
+    ------
+    LegacylensError
+        ``refusal``.
+    """
+    path = Path(path)
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise refusal from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager

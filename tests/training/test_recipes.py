@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from legacylens.cutouts.store import CutoutStore
 from legacylens.errors import FileProblem, InputError, ProcessError
+from legacylens.files import held
 from legacylens.models.checkpoint import load_checkpoint, load_training_state
 from legacylens.models.registry import NETWORKS
 from legacylens.samples.build import read_sample
@@ -19,7 +20,6 @@ from legacylens.training import loop, self_training
 from legacylens.training.alignment import Aligner, mmd_squared, reverse_gradient
 from legacylens.training.config import Alignment, Mining, SelfTraining, TrainConfig
 from legacylens.training.data import open_training_data
-from legacylens.training.lock import alone_in
 from legacylens.training.loop import train
 from legacylens.training.metrics import standard_error
 from legacylens.training.mining import mine
@@ -483,7 +483,7 @@ def test_events_are_whole_after_an_interruption(blobs, blob_config, tmp_path: Pa
 
 
 def test_one_training_in_a_folder_at_a_time(blobs, blob_config, tmp_path: Path) -> None:
-    with alone_in(tmp_path), pytest.raises(ProcessError, match="another process is training here"):
+    with held(tmp_path, ProcessError("held")), pytest.raises(ProcessError, match="another process is training here"):
         train(*blobs, blob_config(epochs=1), tmp_path)
     assert not list(tmp_path.iterdir())
     train(*blobs, blob_config(epochs=1), tmp_path)

@@ -10,6 +10,9 @@ from legacylens.search.examples import quickstart_config
 from legacylens.search.steps import SearchPlan
 from legacylens.validation.completeness_run import lowest_threshold
 
+IDENTITY = {"sample_hash": "a", "definition_hash": "b", "scores_hash": "c", "lens_values": {}}
+"""What a validation says of what it judged."""
+
 
 def plan(tmp_path, **checks):
     config = quickstart_config(size="tiny", seed=5, workers=1)
@@ -52,7 +55,7 @@ def test_the_lowest_rate_that_can_be_had_gives_the_threshold(tmp_path) -> None:
         {"fpr_target": 0.01, "measurable": False, "threshold": 2.0, "tail": {"threshold": 1.75}},
         {"fpr_target": 0.001, "measurable": False, "threshold": 3.0, "tail": None},
     ]
-    (tmp_path / "validation.json").write_text(json.dumps({"recall": rows}))
+    (tmp_path / "validation.json").write_text(json.dumps({**IDENTITY, "recall": rows}))
     assert lowest_threshold(tmp_path, 0.1) == (0.1, 1.0)
     assert lowest_threshold(tmp_path, 0.001) == (0.01, 1.75)  # extrapolated, because 0.001 has nothing behind it
     assert lowest_threshold(tmp_path, 0.02) == (0.1, 1.0)

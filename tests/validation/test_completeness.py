@@ -34,6 +34,9 @@ from legacylens.validation.completeness_run import completeness_set, dealt, meas
 from legacylens.validation.selection_function import fit_selection_function, load_selection_function
 from legacylens.validation.shortcut_run import inject_for_tests
 
+IDENTITY = {"sample_hash": "a", "definition_hash": "b", "scores_hash": "c", "lens_values": {}}
+"""What a validation says of what it judged."""
+
 
 def population(n: int, rng: np.random.Generator) -> pd.DataFrame:
     """Return values of injections as broad as a real run has them."""
@@ -260,7 +263,7 @@ def test_the_threshold_is_that_of_the_validation(tmp_path) -> None:
         {"fpr_target": 0.001, "measurable": False, "threshold": 2.5, "tail": {"threshold": 2.25}, "note": "few"},
         {"fpr_target": 0.0001, "measurable": False, "threshold": 3.5, "tail": None, "note": "few"},
     ]
-    (tmp_path / "validation.json").write_text(json.dumps({"recall": rows}))
+    (tmp_path / "validation.json").write_text(json.dumps({**IDENTITY, "recall": rows}))
     assert threshold_from(tmp_path, 0.01) == 1.5
     assert threshold_from(tmp_path, 0.001) == 2.25
     with pytest.raises(InputError, match="was not measured"):

@@ -16,11 +16,11 @@ from legacylens.cutouts.writer import write_store
 from legacylens.errors import FileProblem, InputError
 from legacylens.files import write_parquet
 from legacylens.validation.budget import recommend_threshold
-from legacylens.validation.compare import compare_results, read_result
+from legacylens.validation.compare import compare_results
 from legacylens.validation.config import ValidationConfig
 from legacylens.validation.contaminants import contaminant_rates, match_contaminants
 from legacylens.validation.probability import METHODS, calibrate, fit_calibration, reliability, shift_prior
-from legacylens.validation.report import check_scores, validate
+from legacylens.validation.report import check_scores, read_result, validate
 
 
 def two_gaussians(n_lens: int, n_other: int, rng: np.random.Generator, shift: float = 3.0):

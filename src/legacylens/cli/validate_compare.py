@@ -20,7 +20,8 @@ def compare(
       legacylens validate compare validation-a/ validation-b/
     """
     from legacylens.cli.output import show, table
-    from legacylens.validation.compare import compare_results, read_result
+    from legacylens.validation.compare import compare_results
+    from legacylens.validation.report import read_result
 
     result = compare_results(read_result(first), read_result(second))
 

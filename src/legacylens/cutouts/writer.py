@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from legacylens.cutouts.store import (
     shard_folders,
 )
 from legacylens.errors import FileProblem, InputError, ProcessError
-from legacylens.files import atomic_path, remove_leftovers, write_parquet
+from legacylens.files import atomic_path, held, remove_leftovers, write_parquet
 from legacylens.survey.bands import BANDS, PIXSCALE, STAMP
 
 SHARD_SIZE = 2000
@@ -92,7 +91,10 @@ class StoreWriter:
     def __enter__(self) -> StoreWriter:
         with contextlib.ExitStack() as stack:
             self._prepare_folder()
-            stack.enter_context(_exclusive(self.path / LOCK_NAME))
+            refusal = ProcessError(
+                f"{self.path}: another process is writing to this store. Wait for it, or give another folder."
+            )
+            stack.enter_context(held(self.path / LOCK_NAME, refusal))
             remove_leftovers(self.path)
             store = CutoutStore.open(self.path)
             if store.description != self.description:
@@ -341,23 +343,6 @@ def _full_disk_named(path: Path) -> Iterator[None]:
                 "whole shards are kept."
             ) from error
         raise
-
-
-@contextlib.contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    """Hold the writer's lock; the system releases it when the process ends, however it ends."""
-    with path.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ProcessError(
-                f"{path.parent}: another process is writing to this store. Wait for it, or give another folder."
-            ) from None
-        except OSError as error:
-            # Some network file systems have no locks; a store there is as safe as its user is careful.
-            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-                raise
-        yield
 
 
 def write_store(

@@ -213,16 +213,7 @@ def report_page(inputs: ReportInputs, numbers: Mapping[str, Any]) -> str:
     pictures: Mapping[str, str] = {}
     if inputs.store is not None and len(shown):
         pictures = pictures_from_store(inputs.store, shown["source_id"].tolist())
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("legacylens.plots"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= TEMPLATE_FILTERS
-    template = environment.get_template("report.html")
-    return template.render(
+    return page_template("report.html").render(
         n=numbers,
         cards=_cards(inputs, numbers["candidates"]["shown"], pictures),
         figures=figures,
@@ -292,5 +283,18 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-TEMPLATE_FILTERS = {"count": _count, "fixed": _fixed, "rate": _rate, "words": _words}
+_FILTERS = {"count": _count, "fixed": _fixed, "rate": _rate, "words": _words}
 """How numbers are written on pages."""
+
+
+def page_template(name: str) -> jinja2.Template:
+    """Return the template of a page; a value that it lacks is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("legacylens.plots"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= _FILTERS
+    return environment.get_template(name)

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -23,7 +22,7 @@ from legacylens.files import write_json, write_text
 from legacylens.plots.figures import histogram_figure, recall_figure
 from legacylens.plots.gallery import pictures_from_store
 from legacylens.plots.lights import sample_light, trust_light
-from legacylens.plots.report import TEMPLATE_FILTERS
+from legacylens.plots.report import page_template
 from legacylens.plots.style import LENS, NON_LENS, figure_uri, house_style, new_axes
 from legacylens.plots.validation_completeness import completeness_figure, completeness_map_figure
 from legacylens.plots.validation_lights import (
@@ -233,15 +232,7 @@ def page_text(inputs: PageInputs, numbers: Mapping[str, Any]) -> str:
         drawn = _saliency(inputs)
         if drawn is not None:
             figures["saliency"] = figure_uri(drawn)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("legacylens.plots"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= TEMPLATE_FILTERS
-    return environment.get_template("validation.html").render(
+    return page_template("validation.html").render(
         n=numbers,
         v=v,
         figures=figures,

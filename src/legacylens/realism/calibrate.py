@@ -8,7 +8,7 @@ drawn out of them by weights (`SetSimulator`), and what the parameters of a set 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from legacylens.progress import progress_bar
 from legacylens.realism.calibrate_check import Check, check_set
 from legacylens.realism.calibrate_config import (
     CONTAMINATION,
+    PARAMETERS,
     CalibrationConfig,
     Parameter,
     Vector,
@@ -111,39 +112,14 @@ class Calibration:
         return {
             "verdict": self.verdict,
             "observed": self.observed,
-            "parameters": [
-                {
-                    "name": e.name,
-                    "unit": e.unit,
-                    "start": e.start,
-                    "median": e.median,
-                    "low": e.low,
-                    "high": e.high,
-                    "range": list(e.range),
-                    "at_the_edge": e.at_the_edge,
-                }
-                for e in self.estimates
-            ],
+            "parameters": [asdict(each) for each in self.estimates],
             "check": {
                 "passed": self.check.passed,
                 "p_learned": self.check.p_learned,
                 "p_held_out": self.check.p_held_out,
-                "misfits": [
-                    {
-                        "name": m.name,
-                        "learned_from": m.learned_from,
-                        "observed": m.observed,
-                        "expected": m.expected,
-                        "sigma": m.sigma,
-                        "p": m.p,
-                    }
-                    for m in self.check.misfits
-                ],
+                "misfits": [asdict(each) for each in self.check.misfits],
             },
-            "rounds": [
-                {"mocks": r.mocks, "refused": r.refused, "effective": r.effective, "learned_from": r.learned_from}
-                for r in self.rounds
-            ],
+            "rounds": [asdict(each) for each in self.rounds],
             "weights": {"mocks": len(self.weights), "effective": self.effective},
             "notes": list(self.notes),
         }
@@ -283,7 +259,7 @@ def proposal(start: MockSetConfig, free: Sequence[Parameter], box: NDArray[np.fl
     """
     low = {p.name: float(p.from_unit(box[k, 0])) for k, p in enumerate(free)}
     high = {p.name: float(p.from_unit(box[k, 1])) for k, p in enumerate(free)}
-    fixed = values_of(start, [name for name in _ALL if name not in low])
+    fixed = values_of(start, [p.name for p in PARAMETERS if p.name not in low and p.name != CONTAMINATION])
     low, high = {**fixed, **low}, {**fixed, **high}
 
     def half(name: str) -> float:
@@ -314,19 +290,6 @@ def proposal(start: MockSetConfig, free: Sequence[Parameter], box: NDArray[np.fl
     wider = moved(start, values)
     sources = wider.sources.model_copy(update={"color_scatter": color, "radius_scatter": size})
     return wider.model_copy(update={"sources": sources, "name": "bank"})
-
-
-_ALL = (
-    "sources.r_bright",
-    "sources.counts_slope",
-    "sources.evolved_fraction",
-    "sources.uv_slope_shift",
-    "sources.radius_kpc",
-    "deflectors.theta_E_median",
-    "deflectors.theta_E_scatter",
-    "selection.snr",
-    "selection.snr_width",
-)
 
 
 def _draw_posterior(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +61,7 @@ class Admission:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as a JSON document."""
-        return {
-            "simulations": self.simulations,
-            "simulations_hash": self.simulations_hash,
-            "verdict": self.verdict,
-            "report": self.report,
-            "report_hash": self.report_hash,
-            "override": self.override,
-        }
+        return asdict(self)
 
 
 def verify_simulations(

@@ -7,18 +7,16 @@ and the source code of the parts that it uses.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from legacylens.errors import FileProblem, InputError
-from legacylens.files import remove_leftovers, sha256_of_text, to_json, write_json
+from legacylens.files import held, remove_leftovers, sha256_of_text, to_json, write_json
 from legacylens.progress import console
 from legacylens.provenance import RECORD_NAME, code_hash, write_provenance
 
@@ -63,21 +61,6 @@ class Outcome:
     """Duration of the run that made the results [s]."""
     results: Results
     """The numbers of the result."""
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Refuse a second run in the same folder at the same time."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock_path = folder / ".lock"
-    with lock_path.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{folder} is being written by another run. Wait for it, stop it, or choose another --out."
-            ) from None
-        yield
 
 
 def folder_of(out: Path, place: int, name: str) -> Path:
@@ -162,7 +145,9 @@ def run_steps(steps: Sequence[Step], out: Path) -> list[Outcome]:
         raise InputError(f"two steps of one name among {names}")
     outcomes: list[Outcome] = []
     keys: dict[str, str] = {}
-    with _only_one(out):
+    out.mkdir(parents=True, exist_ok=True)
+    refusal = InputError(f"{out} is being written by another run. Wait for it, stop it, or choose another --out.")
+    with held(out / ".lock", refusal):
         for place, step in enumerate(steps, start=1):
             folder = folder_of(out, place, step.name)
             key = step_key(step, keys)

@@ -6,5 +6,5 @@ rate), ``sampling`` (the order of an epoch), ``subset`` (which objects), ``simul
 coadd), ``augment`` (symmetries, shifts, noise), ``batches`` (what a step is made of),
 ``alignment`` (real and simulated lenses alike), ``mining`` (hard negatives), ``optimize`` (learning rate and running
 mean of the weights), ``run_state`` and ``identity`` (what is saved), ``events`` (logs), ``team`` (several devices),
-``lock`` (one training in a folder), ``loop`` (one training), ``self_training`` and ``recipes`` (several).
+``loop`` (one training), ``self_training`` and ``recipes`` (several).
 """

@@ -18,7 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 import legacylens
 from legacylens.errors import InputError, ProcessError
-from legacylens.files import remove_leftovers, write_parquet, write_text
+from legacylens.files import held, remove_leftovers, write_parquet, write_text
 from legacylens.models.checkpoint import Checkpoint, load_checkpoint, load_training_state, save_checkpoint
 from legacylens.models.execute import Execution
 from legacylens.models.network import Network
@@ -33,7 +33,6 @@ from legacylens.training.config import TrainConfig
 from legacylens.training.data import LabeledCutouts, TrainingData, open_training_data
 from legacylens.training.events import FOLDER_NAME, write_events
 from legacylens.training.identity import differences, files_of, run_identity
-from legacylens.training.lock import alone_in
 from legacylens.training.metrics import Selection, selection_of, standard_error
 from legacylens.training.mining import TABLE_NAME, as_table, mine
 from legacylens.training.optimize import RunningMean, learning_rate_at, make_optimizer
@@ -116,16 +115,21 @@ def _train_together(
     execution = Execution.choose(config.network, device=device, precision=config.precision)
     data = open_training_data(store, sample, config)
     identity = run_identity(config, data.sample_hash)
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         if team.rank == 0:
             out.mkdir(parents=True, exist_ok=True)
-            held.enter_context(alone_in(out))
+            refusal = ProcessError(
+                f"{out}: another process is training here. Wait for it, end it, or give another folder."
+            )
+            stack.enter_context(held(out, refusal))
             remove_leftovers(out)
             if restart:
                 for name in (BEST_NAME, LAST_NAME, LOG_NAME, TABLE_NAME):
                     (out / name).unlink(missing_ok=True)
         team.wait()
-        held.enter_context(torch.random.fork_rng(devices=[execution.device] if execution.device.type == "cuda" else []))
+        stack.enter_context(
+            torch.random.fork_rng(devices=[execution.device] if execution.device.type == "cuda" else [])
+        )
         run = _Run(
             config=config,
             data=data,

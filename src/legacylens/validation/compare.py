@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from scipy.stats import binomtest
 
-from legacylens.errors import FileProblem, InputError
-from legacylens.validation.report import RESULT_NAME
-
-
-def read_result(path: str | Path) -> dict[str, Any]:
-    """Read a ``validation.json``, or that of a folder.
-
-    Raises
-    ------
-    FileProblem
-        If it is missing or not one.
-    """
-    path = Path(path)
-    path = path / RESULT_NAME if path.is_dir() else path
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        for name in ("sample_hash", "definition_hash", "scores_hash", "recall", "lens_values"):
-            result[name]
-    except FileNotFoundError:
-        raise FileProblem(
-            path, "no such validation", "Make one with `legacylens validate report`.", reason="missing"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise FileProblem(path, f"not a validation ({error!r})", "Make it again.", reason="broken") from error
-    return dict(result)
+from legacylens.errors import InputError
 
 
 def compare_results(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:

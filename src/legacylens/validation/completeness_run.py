@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import shutil
@@ -17,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from legacylens.errors import FileProblem, InputError
+from legacylens.errors import InputError
 from legacylens.files import read_parquet, sha256_of_text, write_json, write_parquet
 from legacylens.progress import console
 from legacylens.provenance import write_provenance
@@ -31,7 +30,7 @@ from legacylens.validation.completeness import (
     tabulate,
 )
 from legacylens.validation.intervals import binomial_interval
-from legacylens.validation.report import RESULT_NAME as VALIDATION_NAME
+from legacylens.validation.report import read_result
 from legacylens.validation.selection_function import fit_selection_function
 from legacylens.validation.sky_conditions import DEFAULT_CUTS, SkyConditions, brick_conditions, random_conditions
 from legacylens.validation.sky_map import completeness_map, write_map
@@ -80,7 +79,7 @@ def threshold_from(validation: str | Path, fpr: float) -> float:
     InputError
         If it has no such rate, or the rate could be neither measured nor extrapolated.
     """
-    path, rows = _judged(validation)
+    rows = read_result(validation)["recall"]
     for row in rows:
         if abs(row["fpr_target"] / fpr - 1.0) < 1e-6:
             threshold = _threshold_of(row)
@@ -91,7 +90,7 @@ def threshold_from(validation: str | Path, fpr: float) -> float:
                 "threshold"
             )
     known = ", ".join(f"{row['fpr_target']:g}" for row in rows)
-    raise InputError(f"{path} has no false-positive rate {fpr:g}; it has {known}")
+    raise InputError(f"{validation} has no false-positive rate {fpr:g}; it has {known}")
 
 
 def lowest_threshold(validation: str | Path, fpr: float) -> tuple[float, float]:
@@ -104,28 +103,15 @@ def lowest_threshold(validation: str | Path, fpr: float) -> tuple[float, float]:
     InputError
         If no such rate could be measured or extrapolated.
     """
-    path, rows = _judged(validation)
+    rows = read_result(validation)["recall"]
     for row in sorted(rows, key=lambda row: float(row["fpr_target"])):
         threshold = _threshold_of(row)
         if row["fpr_target"] >= fpr * (1.0 - 1e-6) and threshold is not None:
             return float(row["fpr_target"]), threshold
     raise InputError(
-        f"{path} has no false-positive rate of {fpr:g} or more that could be measured; validate on more non-lenses, or "
-        "at higher rates"
+        f"{validation} has no false-positive rate of {fpr:g} or more that could be measured; validate on more "
+        "non-lenses, or at higher rates"
     )
-
-
-def _judged(validation: str | Path) -> tuple[Path, list[dict[str, Any]]]:
-    path = Path(validation)
-    path = path / VALIDATION_NAME if path.is_dir() else path
-    try:
-        return path, list(json.loads(path.read_text(encoding="utf-8"))["recall"])
-    except FileNotFoundError:
-        raise FileProblem(
-            path, "no such validation", "Make one with `legacylens validate report`.", reason="missing"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise FileProblem(path, f"not a validation ({error!r})", "Make it again.", reason="broken") from error
 
 
 def _threshold_of(row: Mapping[str, Any]) -> float | None:

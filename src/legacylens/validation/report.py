@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from legacylens.errors import InputError
+from legacylens.errors import FileProblem, InputError
 from legacylens.files import read_parquet, sha256_of_text, to_json, write_json
 from legacylens.provenance import write_provenance
 from legacylens.samples.build import SAMPLE_NAME, read_sample, sample_hash
@@ -429,3 +430,26 @@ def validate_files(
         results={"recall": result["recall"], "auc": result["auc"]},
     )
     return result
+
+
+def read_result(path: str | Path) -> dict[str, Any]:
+    """Read a ``validation.json``, or that of a folder.
+
+    Raises
+    ------
+    FileProblem
+        If it is missing or not one.
+    """
+    path = Path(path)
+    path = path / RESULT_NAME if path.is_dir() else path
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        for name in ("sample_hash", "definition_hash", "scores_hash", "recall", "lens_values"):
+            result[name]
+    except FileNotFoundError:
+        raise FileProblem(
+            path, "no such validation", "Make one with `legacylens validate report`.", reason="missing"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileProblem(path, f"not a validation ({error!r})", "Make it again.", reason="broken") from error
+    return dict(result)
