@@ -18,13 +18,14 @@ from scipy.special import logsumexp
 
 from legacylens.realism.arc_search import ArcSearch
 from legacylens.realism.chromatic import ChromaticMap
-from legacylens.realism.host_light import HostLight
+from legacylens.realism.host_light import HostLight, smooth
 from legacylens.realism.lens_templates import (
     GEOMETRIES,
     HALF,
     ORIENTATIONS,
     SOURCE_SIZES,
     THETA_E,
+    ArcBank,
     arc_bank,
     block_sums,
 )
@@ -35,13 +36,17 @@ Array = NDArray[np.float32]
 
 INNER = 0.3
 """Nothing is looked at inside of this radius [arcsec]."""
-COLOR_SPREAD = 3.0
-"""By how many times itself the galaxy's color may change: it is free."""
+HOST_COLOR = (0.25, 0.05)
+"""Flux in g over that in r of galaxies that are lenses, and its scatter: old ones at z = 0.1 to 0.8 have g - r from
+1.3 to 1.7. It decides where arcs outshine their galaxy; elsewhere pixels know better."""
 LEFTOVER_SPREAD = (0.03, 0.015, 0.03, 0.03, 0.04)
-"""How large the other terms may be, in parts of the galaxy: a color that changes by this part of itself for each factor
+"""How large other terms may be, in parts of the galaxy: a color that changes by this part of itself for each factor
 e in radius, and for its square; shifts between the bands and another blur, in pixels."""
 MODEL_ERROR = 0.015
 """Part of the galaxy's light by which pixels may be off in a way that no term describes."""
+TEMPLATE_ERROR = 1.0
+"""Part of an arc's own light by which a template is off in a pixel. Neighbors are off alike, so it is more than one
+pixel would show; without it the brightest arcs are fitted with the galaxy's term, r, which has the right shape."""
 TEMPERATURE = 2.0
 """Differences of chi^2 count for less by this factor: pixels of a coadd are correlated."""
 BLUE = 2.0
@@ -76,6 +81,43 @@ class ArcModel:
     """Color of the galaxy without the arc as a ratio of fluxes, g over r."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Seen:
+    """The pixels of g in the box of the templates, galaxies projected out; the last axis is pixels."""
+
+    data: Array
+    """What is left of g times the inverse covariance, shape ``(object, pixel)``."""
+    inverse: Array
+    """Inverse variance, same shape."""
+    projector: Array
+    """What takes the galaxy out of a template, shape ``(object, term, pixel)``."""
+    color: Array
+    """What gives by how much the galaxy's color is off `HOST_COLOR`, shape ``(object, pixel)``."""
+
+    def blocks(self) -> _Seen:
+        """Return sums over blocks: they tell lenses apart as well as pixels do, in a quarter of the time."""
+        return _Seen(
+            data=block_sums(self.data),
+            inverse=block_sums(self.inverse),
+            projector=block_sums(self.projector),
+            color=self.color,
+        )
+
+    def amounts(self, rows: NDArray[np.int64], bank: ArcBank, some: slice) -> tuple[Array, Array]:
+        """Return amount and inverse variance of each of some templates in some objects, shape ``(row, template)``."""
+        coarse = bank.coarse[some]
+        hidden = (self.projector[rows].reshape(-1, coarse.shape[1]) @ coarse.T).reshape(len(rows), -1, len(coarse))
+        norm = self.inverse[rows] @ bank.square[some].T - np.einsum("nkt,nkt->nt", hidden, hidden)
+        norm = np.maximum(norm, 1e-20)
+        return np.maximum(self.data[rows] @ coarse.T, 0.0) / norm, norm
+
+
+def believed_color(alpha: Array) -> Array:
+    """Return colors (g over r) of galaxies, those that are not a lens's taken for one: an arc may be in them."""
+    middle, spread = HOST_COLOR
+    return np.clip(alpha, middle - 4.0 * spread, middle + 4.0 * spread)
+
+
 def arc_model(
     stack: Stack,
     host: HostLight,
@@ -83,6 +125,7 @@ def arc_model(
     search: ArcSearch,
     config: MeasureConfig,
     *,
+    alpha: Array,
     only_shape: bool = False,
 ) -> ArcModel:
     """Return the shape of each arc, and whether another PSF or a source behind the center suits it better.
@@ -99,6 +142,8 @@ def arc_model(
         What was found in the chromatic maps: where to look.
     config
         Slope of the PSF's wings.
+    alpha
+        The galaxies' colors as they are known, g over r, shape ``(object,)``: what is bluer is the arc.
     only_shape
         Leave the likelihoods out (zero), where only the shape is needed.
 
@@ -112,11 +157,13 @@ def arc_model(
     left = max(size // 2 - HALF, 0)
     side = min(2 * HALF + 1, size)
     box = (slice(left, left + side), slice(left, left + side))
-    data, inverse, projector, solver = _projected(stack, host, chromatic, search, box)
+    inside = (np.arange(size)[box[0]], np.arange(size)[box[1]])
+    rough = _projected(stack, host, chromatic, search, box, TEMPLATE_ERROR * _excess(stack, search, alpha))
+    # Which PSF an arc has been through shows where it is brightest: there templates count as they are.
+    exact = None if only_shape else _projected(stack, host, chromatic, search, box, np.zeros_like(chromatic.image))
+    rough_blocks, exact_blocks = rough.blocks(), None if exact is None else exact.blocks()
     nearest = np.abs(np.log(np.array(THETA_E)[None] / np.maximum(search.theta_E, 0.1)[:, None])).argmin(axis=1)
     result = np.zeros((n, size, size), np.float32)
-    # Blocks of pixels tell lenses apart as well as pixels do, in a quarter of the time.
-    coarse_data, coarse_inverse, coarse_projector = (block_sums(part) for part in (data, inverse, projector))
     likelihoods, evidence = np.zeros((3, n), np.float32), np.zeros(n, np.float32)
     blue, error = np.zeros(n, np.float32), np.zeros(n, np.float32)
     for step, theta in sorted(set(zip(stack.step.tolist(), nearest.tolist(), strict=True))):
@@ -125,35 +172,33 @@ def arc_model(
         bank = arc_bank(step, config.moffat_beta, round(stack.pixscale, 3))
         low, high = max(theta - WINDOW, 0), min(theta + WINDOW, len(THETA_E) - 1)
         some = slice(bank.first[low], bank.first[high + 1])
-        flat, coarse = bank.flat[some], bank.coarse[some]
-        hidden = (coarse_projector[group].reshape(-1, coarse.shape[1]) @ coarse.T).reshape(len(group), -1, len(flat))
-        norm = coarse_inverse[group] @ bank.square[some].T - np.einsum("nkt,nkt->nt", hidden, hidden)
-        norm = np.maximum(norm, 1e-20)
-        amount = np.maximum(coarse_data[group] @ coarse.T, 0.0) / norm
+        flat, total = bank.flat[some], bank.total[some]
+        amount, norm = rough_blocks.amounts(group, bank, some)
         chance = 0.5 * amount**2 * norm / TEMPERATURE
         weight = np.exp(chance - chance.max(axis=1, keepdims=True)) * amount
-        flux = weight @ bank.total[some]
-        each = amount * bank.total[some]
+        flux = weight @ total
+        each = amount * total
         chances = np.exp(chance - logsumexp(chance, axis=1, keepdims=True))
         blue[group] = (chances * each).sum(axis=1)
-        noise = bank.total[some] ** 2 / norm
-        error[group] = np.sqrt((chances * (noise + (each - blue[group][:, None]) ** 2)).sum(axis=1))
+        error[group] = np.sqrt((chances * (total**2 / norm + (each - blue[group][:, None]) ** 2)).sum(axis=1))
         shape = (weight / np.maximum(flux, 1e-30)[:, None]) @ flat
-        result[np.ix_(group, np.arange(size)[box[0]], np.arange(size)[box[1]])] = shape.reshape(-1, side, side)
+        result[np.ix_(group, *inside)] = shape.reshape(-1, side, side)
         result[group[flux <= 0.0]] = search.template[group[flux <= 0.0]]
-        if only_shape:
+        if exact is None or exact_blocks is None:
             continue
-        evidence[group] = logsumexp(chance, axis=1) - np.log(chance.shape[1])
+        amount, norm = exact_blocks.amounts(group, bank, some)
+        chance = 0.5 * amount**2 * norm
+        evidence[group] = logsumexp(chance / TEMPERATURE, axis=1) - np.log(chance.shape[1])
         for row, number in enumerate(group):
             likelihoods[:, number] = _preferences(
-                chance[row] * TEMPERATURE,
+                chance[row],
                 flat,
-                (data[number], inverse[number], projector[number]),
+                (exact.data[number], exact.inverse[number], exact.projector[number]),
                 fwhm=float(stack.fwhm[number]),
                 pixscale=stack.pixscale,
                 beta=config.moffat_beta,
             )
-    bare = stack.image[:, 0][:, *box].reshape(n, -1) - blue[:, None] * result[:, *box].reshape(n, -1)
+    bare = _off_color(stack)[:, *box].reshape(n, -1) - blue[:, None] * result[:, *box].reshape(n, -1)
     wider, gaussian, ring = likelihoods
     return ArcModel(
         shape=result,
@@ -163,8 +208,20 @@ def arc_model(
         evidence=evidence,
         blue_flux=blue,
         blue_error=error,
-        alpha=np.clip((solver * bare).sum(axis=1), 0.02, 3.0),
+        alpha=np.clip(HOST_COLOR[0] + (rough.color * bare).sum(axis=1), 0.02, 3.0),
     )
+
+
+def _off_color(stack: Stack) -> Array:
+    """Return g less what a usual lens galaxy of this r would have in it."""
+    return stack.image[:, 0] - np.float32(HOST_COLOR[0]) * stack.image[:, 1]
+
+
+def _excess(stack: Stack, search: ArcSearch, alpha: Array) -> Array:
+    """Return the light in g above a color of the galaxy, somewhat blurred, without neighbors [nanomaggies]."""
+    kernel = 0.5 * float(np.median(stack.fwhm)) / 2.355 / stack.pixscale
+    blue = smooth(stack.image[:, 0] - alpha[:, None, None] * stack.image[:, 1], kernel)
+    return np.asarray(np.maximum(blue - search.neighbors, 0.0))
 
 
 def _preferences(
@@ -224,25 +281,26 @@ def _log_likelihood(pictures: Array, data: Array, inverse: Array, projector: Arr
 
 
 def _projected(
-    stack: Stack, host: HostLight, chromatic: ChromaticMap, search: ArcSearch, box: tuple[slice, slice]
-) -> tuple[Array, Array, Array, Array]:
-    """Return g times inverse covariance, inverse variance, what projects the galaxy out, and what gives its color."""
+    stack: Stack, host: HostLight, chromatic: ChromaticMap, search: ArcSearch, box: tuple[slice, slice], floor: Array
+) -> _Seen:
+    """Return the pixels of g without the galaxy, ``floor`` being a further error of each."""
     n, size = len(stack.image), stack.image.shape[-1]
     model = host.model[:, 1]
     alpha = np.maximum(chromatic.alpha, 0.05)[:, None, None]
     variance = stack.sigma[:, 0] ** 2 + (alpha * stack.sigma[:, 1]) ** 2
-    variance += (MODEL_ERROR * alpha * np.maximum(model, 0.0)) ** 2
+    variance += (MODEL_ERROR * alpha * np.maximum(model, 0.0)) ** 2 + floor**2
     level = search.neighbors.max(axis=(1, 2))[:, None, None]
     blue = search.snr_map > BLUE
     usable = np.isfinite(variance) & (~host.excluded | blue) & (radius_map(size, stack.pixscale) > INNER)
     usable &= ~((level > 0) & (search.neighbors > 0.1 * level))
     inverse = np.where(usable, 1.0 / variance, 0.0).astype(np.float32)[:, *box].reshape(n, -1)
-    data = stack.image[:, 0][:, *box].reshape(n, -1)
+    data = _off_color(stack)[:, *box].reshape(n, -1)
     log = np.log(np.maximum(host.radius, INNER))
     dy, dx = np.gradient(model, axis=(-2, -1))
     laplace = np.gradient(dy, axis=-2) + np.gradient(dx, axis=-1)
     terms = np.stack([stack.image[:, 1], model * log, model * log**2, dx, dy, laplace], axis=1)
-    spread = np.array([COLOR_SPREAD, *LEFTOVER_SPREAD], np.float32) * alpha
+    spread = np.array([0.0, *LEFTOVER_SPREAD], np.float32) * alpha
+    spread[..., 0] = HOST_COLOR[1]
     scaled = (terms * spread.transpose(0, 2, 1)[..., None])[:, :, *box].reshape(n, terms.shape[1], -1)
     scaled = scaled.astype(np.float32)
     weighted = scaled * inverse[:, None]
@@ -254,4 +312,4 @@ def _projected(
     rest = inverse * data - np.matmul(projector.transpose(0, 2, 1), seen)[..., 0]
     # The first row of K^-1 G' V, times its spread, gives the factor of r.
     color = np.matmul(np.linalg.inv(matrix)[:, :1], weighted)[:, 0] * spread[:, 0, :1]
-    return rest, inverse, projector, np.asarray(color, np.float32)
+    return _Seen(data=rest, inverse=inverse, projector=projector, color=np.asarray(color, np.float32))

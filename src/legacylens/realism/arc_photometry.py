@@ -36,7 +36,7 @@ COLORS = (0.5, 3.5)
 """Range of that ratio that is believed, g - r from -0.75 to 1.35."""
 COLOR_ERROR = 0.2
 """Part of itself by which it is uncertain."""
-HOST_ERROR = 0.4
+HOST_ERROR = 0.6
 """Part of itself by which an arc's flux is uncertain if only a model of its galaxy is taken off."""
 OLDEST = 0.8
 """Largest part of an arc in g that is taken for the galaxy's color."""

@@ -16,13 +16,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
+from threadpoolctl import threadpool_limits
 
 from legacylens.cutouts.cutout import Cutout, defect_of
 from legacylens.cutouts.store import CutoutStore
 from legacylens.errors import InputError
 from legacylens.photometry import magnitude
 from legacylens.progress import progress_bar
-from legacylens.realism.arc_model import ArcModel, arc_model
+from legacylens.realism.arc_model import ArcModel, arc_model, believed_color
 from legacylens.realism.arc_photometry import (
     ArcShape,
     arc_shape,
@@ -214,7 +215,9 @@ def measure_stamps(stamps: Stamps, config: MeasureConfig | None = None) -> pd.Da
     good = np.flatnonzero(codes == "ok")
     n = len(stamps.names)
     values: dict[str, NDArray[np.generic]] = {}
-    parts = [_measure(stamps.part(good[k : k + config.batch]), config) for k in range(0, len(good), config.batch)]
+    # Matrices are small: threads of one object wait for each other, and those of other workers, more than they work.
+    with threadpool_limits(limits=1, user_api="blas"):
+        parts = [_measure(stamps.part(good[k : k + config.batch]), config) for k in range(0, len(good), config.batch)]
     for name in parts[0] if parts else ():
         column = np.full(n, np.nan)
         column[good] = np.concatenate([part[name] for part in parts])
@@ -261,9 +264,11 @@ def fit_arcs(stamps: Stamps, config: MeasureConfig) -> FittedArcs:
     chromatic = chromatic_map(stack, host, config)
     search = search_arcs(stack, chromatic, config)
     host = refit_host_light(stack, host, suited_templates(stack, chromatic, search), config)
+    alpha = believed_color(chromatic.alpha)
     for turn in range(config.arc_iterations):
-        model = arc_model(stack, host, chromatic, search, config, only_shape=turn < config.arc_iterations - 1)
-        host = refit_host_light(stack, host, model.shape, config)
+        only_shape = turn < config.arc_iterations - 1
+        model = arc_model(stack, host, chromatic, search, config, alpha=alpha, only_shape=only_shape)
+        host, alpha = refit_host_light(stack, host, model.shape, config), model.alpha
     shape = arc_shape(stack, host, search, model.shape, config)
     return FittedArcs(fwhm=fwhm, stack=stack, host=host, chromatic=chromatic, search=search, model=model, shape=shape)
 

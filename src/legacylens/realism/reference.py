@@ -30,7 +30,7 @@ from legacylens.realism.measure import measure_stamps
 
 LEVELS = (1.0, 3.0, 10.0, 30.0, 110.0)
 """Factors by which arcs of the reference are brighter than published ones."""
-HOSTS = 360
+HOSTS = 1440
 """Control galaxies of the packaged reference."""
 SEED = 20260
 """Its seed."""
