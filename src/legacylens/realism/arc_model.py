@@ -151,7 +151,8 @@ def arc_model(
     -----
     With the terms G of the galaxy, their spread S and the pixels' inverse variance V, the inverse covariance C is
     ``V - V G (S^-2 + G' V G)^-1 G' V``. A lens T of flux a has the log likelihood ratio ``(T'Cy)^2 / (2 T'CT)`` at
-    ``a = T'Cy / T'CT``. As r holds the arc, too, a is the arc's flux in g less alpha times that in r.
+    ``a = T'Cy / T'CT``, with y the image in g less r times the color of `HOST_COLOR`. As r holds the arc, too, a is the
+    arc's flux in g less alpha times that in r.
     """
     n, size = len(stack.image), stack.image.shape[-1]
     left = max(size // 2 - HALF, 0)
