@@ -12,7 +12,7 @@ from legacylens.errors import InputError
 from legacylens.mocks.population_sets import SETS
 from legacylens.plots.realism_calibrate import check_figure, posterior_figure, write_calibration_page
 from legacylens.realism.calibrate import Calibration, calibrate, proposal, require_other_galaxies
-from legacylens.realism.calibrate_check import check_set
+from legacylens.realism.calibrate_check import LEARNED, check_set
 from legacylens.realism.calibrate_config import CONTAMINATION, PARAMETERS, CalibrationConfig, moved, parameters_of
 from legacylens.realism.calibrate_posterior import evenly, learn_posterior
 from legacylens.realism.calibrate_summary import CHECKED, FITTED, Scores, SetSimulator, features_of
@@ -165,15 +165,15 @@ def test_scores_of_the_reference_are_standard_normal_and_missing_values_in_the_m
 def test_checks_have_the_false_alarms_that_they_promise_and_name_what_differs() -> None:
     rng = np.random.default_rng(2)
     names = [f"a{k} location" for k in range(12)]
-    fitted = np.arange(12) < 6
+    groups = [LEARNED] * 6 + ["pixels"] * 3 + ["sky"] * 3
     mixing = rng.normal(size=(12, 12))
     replicas = rng.standard_normal((400, 12)) @ mixing
-    alarms = [not check_set(rng.standard_normal(12) @ mixing, replicas, names, fitted, 0.05).passed for _ in range(200)]
+    alarms = [not check_set(rng.standard_normal(12) @ mixing, replicas, names, groups, 0.05).passed for _ in range(200)]
     # 5 % at most, by Bonferroni's bound: 19 of 200 are passed with p = 0.003.
     assert sum(alarms) <= 19
     shifted = rng.standard_normal(12) @ mixing
     shifted[8] = replicas[:, 8].mean() + 7.0 * replicas[:, 8].std()
-    check = check_set(shifted, replicas, names, fitted, 0.01)
+    check = check_set(shifted, replicas, names, groups, 0.01)
     assert not check.passed
     assert check.misfits[0].name == "a8 location"
     assert not check.misfits[0].learned_from

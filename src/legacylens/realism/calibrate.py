@@ -117,6 +117,7 @@ class Calibration:
                 "passed": self.check.passed,
                 "p_learned": self.check.p_learned,
                 "p_held_out": self.check.p_held_out,
+                "groups": dict(self.check.groups),
                 "misfits": [asdict(each) for each in self.check.misfits],
             },
             "rounds": [asdict(each) for each in self.rounds],
@@ -188,7 +189,7 @@ def calibrate(
         last_box, box = box, narrowed(box, places, config.reach)
     values = np.column_stack([p.from_unit(places[:, k]) for k, p in enumerate(free)])
     replicas = _replicas(simulator, values, config.replicas, rng)
-    check = check_set(summary, replicas, simulator.features.names, simulator.features.fitted, config.significance)
+    check = check_set(summary, replicas, simulator.features.names, simulator.features.groups, config.significance)
     medians = dict(zip(simulator.names, np.median(values, axis=0).tolist(), strict=True))
     weights = np.mean(
         [banks.weights(dict(zip(simulator.names, row, strict=True))) for row in values[:AVERAGED].tolist()], axis=0

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from legacylens.realism.calibrate_check import LEARNED
 from legacylens.realism.calibrate_config import CONTAMINATION, Vector
 from legacylens.realism.calibrate_weights import Banks
 from legacylens.realism.compare import FAINTEST, HOST_STATISTICS, NOISE_STATISTICS, PIXEL_STATISTICS
@@ -44,15 +45,16 @@ PAIRS = (
     ("arc_radius", "arc_width"),
 )
 """Those whose products are as well."""
-CHECKED = (
-    "n_segments",
-    "asymmetry_1",
-    "core_to_arc",
-    *PIXEL_STATISTICS,
-    *HOST_STATISTICS,
-    *NOISE_STATISTICS,
-)
-"""Statistics that nothing is learned from: a population that is right has to have them by itself."""
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "arc": ("n_segments", "asymmetry_1", "core_to_arc"),
+    "pixels": PIXEL_STATISTICS,
+    "galaxy": HOST_STATISTICS,
+    "sky": NOISE_STATISTICS,
+}
+"""Statistics that nothing is learned from: a population that is right has to have them by itself. Those of a group
+share their causes (the PSF and photon noise; the choice of hosts; the coadds' noise), so each group is one test."""
+CHECKED = tuple(name for names in GROUPS.values() for name in names)
+"""All of them."""
 QUANTILES = 201
 LARGEST_SCORE = 3.0
 
@@ -105,8 +107,13 @@ class Features:
     """Shape ``(object, feature)``."""
     names: tuple[str, ...]
     """What each is of: the statistic, and ``location``, ``spread``, ``shape`` or ``with`` another."""
-    fitted: NDArray[np.bool_]
-    """Which of them parameters are learned from."""
+    groups: tuple[str, ...]
+    """The group of `GROUPS` of each, or `LEARNED`: parameters are learned from it."""
+
+    @property
+    def fitted(self) -> NDArray[np.bool_]:
+        """Return which of them parameters are learned from."""
+        return np.array([group == LEARNED for group in self.groups])
 
 
 def features_of(table: pd.DataFrame, scores: Scores) -> Features:
@@ -121,22 +128,21 @@ def features_of(table: pd.DataFrame, scores: Scores) -> Features:
     """
     columns: list[Vector] = []
     names: list[str] = []
-    fitted: list[bool] = []
+    groups: list[str] = []
     score = {name: scores.score(table, name) for name in scores.quantiles}
+    group_of = {name: group for group, members in GROUPS.items() for name in members}
     for name, z in score.items():
         orders = (("location", z), ("spread", (z**2 - 1.0) / np.sqrt(2.0)), ("shape", (z**3 - 3.0 * z) / np.sqrt(6.0)))
         for words, values in orders if name in FITTED else orders[:2]:
             columns.append(values)
             names.append(f"{name} {words}")
-            fitted.append(name in FITTED)
+            groups.append(group_of.get(name, LEARNED))
     for first, second in PAIRS:
         if first in score and second in score:
             columns.append(score[first] * score[second])
             names.append(f"{first} with {second}")
-            fitted.append(True)
-    return Features(
-        values=np.column_stack(columns).astype(np.float32), names=tuple(names), fitted=np.array(fitted, dtype=np.bool_)
-    )
+            groups.append(LEARNED)
+    return Features(values=np.column_stack(columns).astype(np.float32), names=tuple(names), groups=tuple(groups))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
