@@ -237,7 +237,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=400, help="observed lenses")
     parser.add_argument("--bank", type=int, default=2500, help="mocks of the first round")
-    parser.add_argument("--later", type=int, default=2500, help="mocks of the second round")
+    parser.add_argument("--later", type=int, default=8000, help="mocks of the second round")
     parser.add_argument("--simulations", type=int, default=CalibrationConfig().simulations, help="sets to learn from")
     parser.add_argument("--others", type=int, default=2, help="other hidden populations")
     parser.add_argument("--workers", type=int, default=2)
