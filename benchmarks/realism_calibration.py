@@ -149,7 +149,7 @@ class Kept:
         self.make, self.later, self.banks = make, later, []
 
     def __call__(self, config, n, seed):
-        self.banks.append(self.make(config, min(n, self.later) if self.banks else n, seed))
+        self.banks.append(self.make(config, self.later if self.banks else n, seed))
         return self.banks[-1]
 
 
@@ -303,24 +303,28 @@ def main():
         },
     )
 
+    # Each fault gets mocks of its own second round, as the lenses of a user would.
+    convicted = {}
+    for name, seed in FAULTS.items():
+        lenses = observed(faulty(hidden, name), 0.0, n, seed, make, wrong)
+        found = calibrate(lenses, galaxies, start, Kept(make, arguments.later), settings)
+        told = found.as_dict()
+        convicted[name] = {part: told[part] for part in ("verdict", "check", "rounds")}
+        write(faulty=convicted)
+
     # Others are learned from the mocks that there are.
     quick = settings.model_copy(update={"simulations": min(arguments.simulations, 3000), "passes": 2})
     rng = np.random.default_rng(77)
     truths = [near(result, rng) for _ in range(arguments.others)]
-    sets = [observed(faulty(hidden, name), 0.0, n, seed, make, wrong) for name, seed in FAULTS.items()]
-    sets += [
+    sets = [
         observed(moved(published, truth), truth[CONTAMINATION], n, 501 + number, make, wrong)
         for number, truth in enumerate(truths)
     ]
     jobs = [(one, galaxies, start, mocks.banks, quick) for one in sets]
-    convicted, others = {}, []
+    others = []
     with ProcessPoolExecutor(arguments.workers) as pool:
         for number, found in enumerate(pool.map(calibrated_again, jobs)):
-            if number < len(FAULTS):
-                convicted[list(FAULTS)[number]] = {"verdict": found.verdict, "check": found.as_dict()["check"]}
-                write(faulty=convicted)
-                continue
-            others.append({"verdict": found.verdict, "parameters": recovered(found, truths[number - len(FAULTS)])})
+            others.append({"verdict": found.verdict, "parameters": recovered(found, truths[number])})
             pulls = np.array([row["sigma"] for one in [document, *others] for row in one["parameters"]])
             write(
                 others=others,
