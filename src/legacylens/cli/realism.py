@@ -178,7 +178,7 @@ def controls(
 ) -> None:
     r"""Show that the gate convicts simulations of known faults and lets honest ones pass.
 
-    Needs no data; with the default size it takes half an hour on two cores. Exit code 1 if the gate is void.
+    Needs no data; with the default size it takes five minutes on two cores. Exit code 1 if the gate is void.
 
     \b
     Example:
