@@ -262,10 +262,11 @@ def test_control_c_keeps_what_has_come(tmp_path, monkeypatch):
         _, said = client.communicate(timeout=30)
         n_asked = len(server.log)
     assert "KeyboardInterrupt" in said
+    # What a thread brings after the store is closed waits for the next run; all but those on their way are in one.
+    waiting = list((tmp_path / "s" / SPOOL_NAME).glob("*.npz"))
+    assert len(waiting) <= 3
     with CutoutStore.open(tmp_path / "s") as store:
-        # All but those that were on their way.
-        assert n_asked - 3 <= len(store) <= n_asked
-    assert not (tmp_path / "s" / SPOOL_NAME).exists()
+        assert n_asked - 3 <= len(store) + len(waiting) <= n_asked
 
 
 def test_a_small_rehearsal_with_a_real_kill(tmp_path, capsys):

@@ -87,7 +87,7 @@ class CalibrationConfig(Settings):
     free: tuple[str, ...] = tuple(parameter.name for parameter in PARAMETERS)
     """Names of the parameters that are moved; the others stay as in the start."""
 
-    bank: int = Field(default=3000, ge=100)
+    bank: int = Field(default=8000, ge=100)
     """Mocks that are made and measured in each round."""
 
     controls: int = Field(default=500, ge=50)
