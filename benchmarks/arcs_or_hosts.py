@@ -11,7 +11,6 @@ training lenses and the injected ones are like.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from publish import publish
 from sklearn.metrics import roc_auc_score
 
 from legacylens.cutouts.store import CutoutStore
@@ -87,11 +87,7 @@ def main() -> None:
         used = frame.loc[(frame["split"] == "train") & (frame["label"] == 1), "source_id"]
         listed = lenses[lenses["source_id"].astype(str).isin(set(used))]
         result["quantiles"] = {"of": [0.16, 0.5, 0.84], "listed": quantiles(listed), "injected": quantiles(truth)}
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n")
+    publish(result, arguments.out)
 
 
 if __name__ == "__main__":

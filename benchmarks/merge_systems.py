@@ -8,7 +8,6 @@ under another name, displaced by 0.3 arcsec, fill up to 40,000. They are merged 
 """
 
 import argparse
-import json
 import os
 import platform
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from publish import publish
 
 from legacylens.catalog.published import read_lenscat, read_published
 from legacylens.catalog.systems import merge_systems
@@ -62,11 +62,7 @@ def main() -> None:
         "python": platform.python_version(),
         "load_average_at_start": round(os.getloadavg()[0], 2),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n")
+    publish(result, arguments.out)
 
 
 if __name__ == "__main__":

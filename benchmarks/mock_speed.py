@@ -15,12 +15,12 @@ peak_error              against lenstronomy at 32 x 32 rays a pixel with the PSF
 
 import argparse
 import datetime
-import json
 import platform
 import sys
 from pathlib import Path
 
 import torch
+from publish import publish
 
 from legacylens.mocks.speed import measure
 
@@ -56,11 +56,7 @@ def main() -> None:
             n_check=arguments.check,
         ),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n")
+    publish(result, arguments.out)
 
 
 if __name__ == "__main__":

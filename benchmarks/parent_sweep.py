@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from publish import publish
 
 CHUNK = 100_000
 SHARES = {b"PSF": 0.55, b"REX": 0.25, b"EXP": 0.10, b"DEV": 0.05, b"SER": 0.04, b"DUP": 0.01}
@@ -125,11 +126,7 @@ def main() -> None:
             command = [sys.executable, __file__, "--measure", kind, str(path), folder]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             result[kind] = json.loads(done.stdout)
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n")
+    publish(result, arguments.out)
 
 
 if __name__ == "__main__":

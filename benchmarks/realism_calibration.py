@@ -5,8 +5,9 @@
 On a control sky in memory. Observed are lenses of a hidden population, a tenth of them wrong labels; the start has its
 sources and the S/N at which they are found 3 mag brighter than the published ones. What is measured: every parameter
 against its truth in standard deviations; the gate on the start and on the calibrated set, both against other lenses of
-the hidden population; the same for other hidden populations near it; and sets with faults that no parameter can take
-away, which have to be called misspecified. Half an hour on two cores; measured mocks are kept in --cache.
+the hidden population; the same for other hidden populations near it; and sets with faults: a PSF that no parameter can
+take away, which has to be called misspecified, and colors that parameters may stand for. Half an hour on two cores;
+measured mocks are kept in --cache.
 """
 
 import argparse
@@ -222,7 +223,7 @@ def fill(path, name, text):
 
 
 FAULTS = {"psf-25-wider": 401, "gray-sources": 402}
-"""Faults that no parameter takes away, and the seeds of their sets."""
+"""Faults, and the seeds of their sets."""
 
 
 def faulty(hidden, name):

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from publish import publish
 
 CHUNK = 500_000
 
@@ -102,11 +103,7 @@ def main() -> None:
             command = [sys.executable, __file__, "--build", folder, str(fraction)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             result["samples"].append(json.loads(done.stdout))
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n")
+    publish(result, arguments.out)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from publish import publish
 
 from legacylens.comparison.judge import note_on, resample
 from legacylens.comparison.runs import sealed_objects
@@ -124,11 +125,7 @@ def main() -> None:
             for column, fpr in enumerate(rates)
         ],
     }
-    text = json.dumps(document, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n")
+    publish(document, arguments.out)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ same run again, likewise; the share of a step that the message with the gradient
 """
 
 import argparse
-import json
 import platform
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from publish import publish
 
 from legacylens.cutouts.writer import write_store
 from legacylens.errors import ProcessError
@@ -137,11 +137,7 @@ def main() -> None:
         "steps": config.steps,
         "runs": rows,
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n")
+    publish(result, arguments.out)
 
 
 if __name__ == "__main__":

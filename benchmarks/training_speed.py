@@ -16,7 +16,6 @@ that goes into simulated lenses.
 
 import argparse
 import datetime
-import json
 import platform
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from publish import publish
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from legacylens.cutouts.writer import write_store
@@ -159,11 +159,7 @@ def main() -> None:
         "loading_share": round(best["loading"] / best["ours"], 4),
         **({"injection_share": round(best["injection"] / best["hybrid"], 3)} if "hybrid" in best else {}),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n")
+    publish(result, arguments.out)
 
 
 if __name__ == "__main__":
